@@ -1,0 +1,40 @@
+"""Builds the three binding modules of the package with cffi; setup.py names them.
+
+`_engine` is compiled (API mode, one abi3 module for every Python from 3.11 on); `_espeak` and `_alsa` are declarations
+only (ABI mode), because the voice and the sound card are opened at run time, where they exist.
+"""
+
+from pathlib import Path
+
+from cffi import FFI
+
+EXT = Path(__file__).parent
+SOURCES = ["model.c", "crc32.c", "forward.c", "mathf.c", "tokenizer.c", "sampler.c",
+           "kernels.c", "kernels_scalar.c", "kernels_avx2.c", "kernels_avx512.c", "kernels_neon.c"]
+
+
+def declare(name: str) -> FFI:
+    ffi = FFI()
+    ffi.cdef((EXT / f"{name}.cdef").read_text())
+    return ffi
+
+
+engine = declare("engine")
+engine.set_source(
+    "duostory._engine",
+    '#include "duostory.h"',
+    sources=[f"ext/{name}" for name in SOURCES],
+    include_dirs=["ext"],
+    depends=[f"ext/{path.name}" for path in sorted(EXT.glob("*.h"))],
+    # No contraction and no fast math: the order and rounding of every float operation are the reference's.
+    extra_compile_args=["-std=c11", "-D_POSIX_C_SOURCE=200809L", "-O3", "-ffp-contract=off", "-fno-fast-math",
+                        "-fvisibility=hidden"],
+    libraries=["m"],
+    py_limited_api=True,
+)
+
+espeak = declare("espeak")
+espeak.set_source("duostory._espeak", None)
+
+alsa = declare("alsa")
+alsa.set_source("duostory._alsa", None)

@@ -1,0 +1,148 @@
+/* forward.c - the transformer: Llama (Touvron et al., arXiv 2302.13971) in the order of llama2.c. */
+#include "mathf.h"
+#include "model.h"
+
+/* RMSNorm (Zhang and Sennrich, arXiv 1910.07467): out = x / rms(x) * weight; all [n] */
+static void rmsnorm(float *out, const float *x, const float *weight, size_t n, float eps)
+{
+    float sum = 0.0f;
+    for (size_t i = 0; i < n; i++) sum += x[i] * x[i];
+    sum /= n;
+    sum += eps;
+    float inverse = 1.0f / sqrtf(sum);
+    for (size_t i = 0; i < n; i++) out[i] = weight[i] * (inverse * x[i]);
+}
+
+/* Quantises x [n] for the q8 matrices among those that follow. */
+static void quantize(duo_model *m, const float *x, size_t n)
+{
+    if (m->info.group_size) m->kernel->quantize(m->state.quant, m->state.quant_scale, x, n, m->info.group_size);
+}
+
+/* y [rows] = w x, where x [cols] has just been given to quantize */
+static void matvec(duo_model *m, float *y, const duo_matrix *w, const float *x)
+{
+    const duo_state *s = &m->state;
+    if (w->type == DUO_Q8)
+        m->kernel->gemv_q8(y, w->data, s->quant, s->quant_scale, w->rows, w->cols, m->info.group_size);
+    else
+        m->kernel->gemv_f32(y, (const float *)w->data, x, w->rows, w->cols);
+}
+
+/* x [dim] = row `token` of the embedding */
+static void embed(const duo_model *m, float *x, int token)
+{
+    const duo_matrix *e = &m->embedding;
+    size_t block = token / DUO_LANES, lane = token % DUO_LANES, group = m->info.group_size;
+    if (e->type == DUO_F32) {
+        const float *w = (const float *)e->data + block * DUO_LANES * e->cols + lane;
+        for (size_t i = 0; i < e->cols; i++) x[i] = w[i * DUO_LANES];
+        return;
+    }
+    size_t group_bytes = DUO_LANES * (sizeof(float) + group);
+    const uint8_t *w = e->data + block * (e->cols / group) * group_bytes;
+    for (size_t i = 0; i < e->cols; i += group, w += group_bytes) {
+        float scale = ((const float *)w)[lane];
+        const int8_t *q = (const int8_t *)w + sizeof(float) * DUO_LANES + lane;
+        for (size_t j = 0; j < group; j++) x[i + j] = q[j * DUO_LANES] * scale;
+    }
+}
+
+/* RoPE (Su et al., arXiv 2104.09864): rotates neighbouring pairs of each head of v [n] to position pos */
+static void rope(const duo_model *m, float *v, size_t n, size_t pos)
+{
+    size_t half = m->head_size / 2;
+    const float *cosine = m->state.cosine + pos * half, *sine = m->state.sine + pos * half;
+    for (size_t i = 0; i < n; i += 2) {
+        float c = cosine[i / 2 % half], s = sine[i / 2 % half], v0 = v[i], v1 = v[i + 1];
+        v[i] = v0 * c - v1 * s;
+        v[i + 1] = v0 * s + v1 * c;
+    }
+}
+
+/* Keys lie with 32 positions in the lanes, so that scores form 32 dot products in the scalar order. */
+static void store_key(const duo_model *m, float *cache, size_t pos)
+{
+    size_t head = m->head_size, positions = duo_padded(m->info.seq_len);
+    for (int h = 0; h < m->info.n_kv_heads; h++) {
+        float *lane = cache + h * positions * head + pos / DUO_LANES * DUO_LANES * head + pos % DUO_LANES;
+        for (size_t i = 0; i < head; i++) lane[i * DUO_LANES] = m->state.k[h * head + i];
+    }
+}
+
+static void store_value(const duo_model *m, float *cache, const float *v, size_t pos)
+{
+    size_t head = m->head_size, positions = duo_padded(m->info.seq_len);
+    for (int h = 0; h < m->info.n_kv_heads; h++)
+        memcpy(cache + (h * positions + pos) * head, v + h * head, head * sizeof(float));
+}
+
+/* Grouped-query attention (Ainslie et al., arXiv 2305.13245): out [dim] over positions 0 .. pos */
+static void attention(duo_model *m, float *out, const float *keys, const float *values, size_t pos)
+{
+    duo_state *s = &m->state;
+    const duo_kernel *k = m->kernel;
+    size_t head = m->head_size, per_kv = m->info.n_heads / m->info.n_kv_heads;
+    size_t kv_size = duo_padded(m->info.seq_len) * head;
+    for (int h = 0; h < m->info.n_heads; h++) {
+        size_t kv = h / per_kv * kv_size;
+        k->scores(s->score, s->q + h * head, keys + kv, head, pos + 1, sqrtf(head));
+        duo_softmax(k, s->score, pos + 1);
+        k->mix(out + h * head, s->score, values + kv, head, pos + 1);
+    }
+}
+
+static void add(float *x, const float *y, size_t n)
+{
+    for (size_t i = 0; i < n; i++) x[i] += y[i];
+}
+
+int duo_forward(duo_model *m, int token, int pos, int want_logits)
+{
+    const duo_info *p = &m->info;
+    if (token < 0 || token >= p->vocab_size || pos < 0 || pos >= p->seq_len) return DUO_EARG;
+
+    duo_state *s = &m->state;
+    size_t dim = p->dim, hidden = p->hidden_dim;
+    size_t layer_cache = p->n_kv_heads * duo_padded(p->seq_len) * m->head_size;
+    float *x = s->x;
+
+    embed(m, x, token);
+    for (int l = 0; l < p->n_layers; l++) {
+        const duo_layer *w = &m->layers[l];
+        float *keys = s->key_cache + l * layer_cache, *values = s->value_cache + l * layer_cache;
+
+        rmsnorm(s->xb, x, w->attention_norm, dim, m->norm_eps);
+        quantize(m, s->xb, dim);
+        matvec(m, s->q, &w->wq, s->xb);
+        matvec(m, s->k, &w->wk, s->xb);
+        matvec(m, s->xb2, &w->wv, s->xb);
+        rope(m, s->q, dim, pos);
+        rope(m, s->k, m->kv_dim, pos);
+        store_key(m, keys, pos);
+        store_value(m, values, s->xb2, pos);
+        attention(m, s->xb, keys, values, pos);
+
+        quantize(m, s->xb, dim);
+        matvec(m, s->xb2, &w->wo, s->xb);
+        add(x, s->xb2, dim);
+
+        /* feed-forward: w2 (silu(w1 x) * w3 x), SwiGLU (Shazeer, arXiv 2002.05202) */
+        rmsnorm(s->xb, x, w->ffn_norm, dim, m->norm_eps);
+        quantize(m, s->xb, dim);
+        matvec(m, s->hb, &w->w1, s->xb);
+        matvec(m, s->hb2, &w->w3, s->xb);
+        m->kernel->swiglu(s->hb, s->hb2, hidden);
+        quantize(m, s->hb, hidden);
+        matvec(m, s->xb, &w->w2, s->hb);
+        add(x, s->xb, dim);
+    }
+    if (want_logits) {
+        rmsnorm(s->xb, x, m->final_norm, dim, m->norm_eps);
+        quantize(m, s->xb, dim);
+        matvec(m, s->logits, &m->classifier, s->xb);
+    }
+    return DUO_OK;
+}
+
+const float *duo_logits(const duo_model *m) { return m->state.logits; }

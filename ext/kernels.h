@@ -1,0 +1,61 @@
+/* kernels.h - the inner loops, one table of them for each instruction set.
+ *
+ * The scalar table is the oracle: every other kernel returns the same bits. That is possible without giving up speed
+ * because rows lie in the lanes (docs/format.md): each lane adds up its own row in the scalar order.
+ * A kernel may write up to the next multiple of DUO_LANES outputs, and read as far in `score`.
+ */
+#ifndef DUO_KERNELS_H
+#define DUO_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { DUO_LANES = 32 };
+
+typedef struct {
+    const char *name;
+
+    /* Whether this processor (and its operating system) can run the kernel. */
+    int (*supported)(void);
+
+    /* y[rows] = W x: W f32 in blocks {w[cols][32]}. */
+    void (*gemv_f32)(float *y, const float *w, const float *x, size_t rows, size_t cols);
+
+    /* y[rows] = W x: W q8 in blocks of groups {scale[32], w[group][32]}; x[cols] and xs[cols/group] from quantize.
+     * A group adds (float(integer sum) * w scale) * x scale. */
+    void (*gemv_q8)(float *y, const uint8_t *w, const int8_t *x, const float *xs, size_t rows, size_t cols, size_t group);
+
+    /* Per group: scale = largest magnitude / 127, q = x / scale rounded half away from zero. Where the scale is below
+     * FLT_MIN the group counts as zero: dividing by it would not be exact, and for 0 llama2.c's cast is undefined. */
+    void (*quantize)(int8_t *q, float *scale, const float *x, size_t n, size_t group);
+
+    /* score[t] = (q . k_t) / root for t < n; keys in blocks of 32 positions {k[head][32]}. */
+    void (*scores)(float *score, const float *q, const float *k, size_t head, size_t n, float root);
+
+    /* out[head] = sum over t < n of a[t] * v[t][head]. */
+    void (*mix)(float *out, const float *a, const float *v, size_t head, size_t n);
+
+    /* x[i] = exp(x[i] - shift). */
+    void (*exp_shifted)(float *x, size_t n, float shift);
+
+    /* gate[i] = gate[i] * sigmoid(gate[i]) * up[i]. */
+    void (*swiglu)(float *gate, const float *up, size_t n);
+} duo_kernel;
+
+extern const duo_kernel duo_kernel_scalar;
+#if defined(__x86_64__)
+extern const duo_kernel duo_kernel_avx2, duo_kernel_avx512;
+#elif defined(__aarch64__)
+extern const duo_kernel duo_kernel_neon;
+#endif
+
+/* The i-th kernel that this processor can run, fastest first, scalar last; NULL beyond. */
+const duo_kernel *duo_kernel_at(int i);
+
+/* The kernel called `name`, or with NULL the fastest that agrees with scalar. NULL when there is none. */
+const duo_kernel *duo_kernel_choose(const char *name);
+
+/* x[n] becomes a probability distribution. */
+void duo_softmax(const duo_kernel *k, float *x, size_t n);
+
+#endif

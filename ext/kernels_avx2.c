@@ -1,0 +1,182 @@
+/* kernels_avx2.c - x86-64 with AVX2 (Haswell, Zen and later). */
+#if defined(__x86_64__)
+
+#pragma GCC target("avx2")
+
+#include "kernels.h"
+#include "mathf.h"
+
+#include <float.h>
+#include <immintrin.h>
+
+static int supported(void)
+{
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx2");
+}
+
+/* y[32] = one 32-row block of f32 weights times x. */
+static inline void block_f32(float *y, const float *w, const float *x, size_t n)
+{
+    __m256 a = _mm256_setzero_ps(), b = a, c = a, d = a;
+    for (size_t j = 0; j < n; j++, w += DUO_LANES) {
+        __m256 xj = _mm256_set1_ps(x[j]);
+        a = _mm256_add_ps(a, _mm256_mul_ps(_mm256_loadu_ps(w), xj));
+        b = _mm256_add_ps(b, _mm256_mul_ps(_mm256_loadu_ps(w + 8), xj));
+        c = _mm256_add_ps(c, _mm256_mul_ps(_mm256_loadu_ps(w + 16), xj));
+        d = _mm256_add_ps(d, _mm256_mul_ps(_mm256_loadu_ps(w + 24), xj));
+    }
+    _mm256_storeu_ps(y, a);
+    _mm256_storeu_ps(y + 8, b);
+    _mm256_storeu_ps(y + 16, c);
+    _mm256_storeu_ps(y + 24, d);
+}
+
+static void gemv_f32(float *y, const float *w, const float *x, size_t rows, size_t cols)
+{
+    for (size_t row = 0; row < rows; row += DUO_LANES) block_f32(y + row, w + row * cols, x, cols);
+}
+
+/* dot += w . x for eight rows, four inputs of each row side by side. vpmaddubsw multiplies unsigned by signed, so the
+ * sign of w moves over to x; two products of at most 128 x 127 fit its 16 bits. */
+static inline __m256i dot4(__m256i dot, __m256i w, __m256i x)
+{
+    __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
+    return _mm256_add_epi32(dot, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+
+/* sum += (float(dot) * scale) * x scale */
+static inline __m256 add_group(__m256 sum, __m256i dot, const float *scale, __m256 xs)
+{
+    return _mm256_add_ps(sum, _mm256_mul_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(dot), _mm256_loadu_ps(scale)), xs));
+}
+
+static void gemv_q8(float *y, const uint8_t *w, const int8_t *x, const float *xs, size_t rows, size_t cols, size_t group)
+{
+    for (size_t row = 0; row < rows; row += DUO_LANES) {
+        __m256 s0 = _mm256_setzero_ps(), s1 = s0, s2 = s0, s3 = s0;
+        for (size_t j = 0; j < cols; j += group) {
+            const float *scale = (const float *)w;
+            const uint8_t *q = w + sizeof(float) * DUO_LANES;
+            __m256i d02l = _mm256_setzero_si256(), d02h = d02l, d13l = d02l, d13h = d02l;
+            for (size_t i = 0; i < group; i += 4, q += 4 * DUO_LANES) {
+                __m256i a = _mm256_loadu_si256((const __m256i *)q);
+                __m256i b = _mm256_loadu_si256((const __m256i *)(q + DUO_LANES));
+                __m256i c = _mm256_loadu_si256((const __m256i *)(q + 2 * DUO_LANES));
+                __m256i d = _mm256_loadu_si256((const __m256i *)(q + 3 * DUO_LANES));
+                __m256i ab = _mm256_unpacklo_epi8(a, b), cd = _mm256_unpacklo_epi8(c, d);
+                __m256i ab2 = _mm256_unpackhi_epi8(a, b), cd2 = _mm256_unpackhi_epi8(c, d);
+                int32_t four;
+                memcpy(&four, x + j + i, sizeof four);
+                __m256i x4 = _mm256_set1_epi32(four);
+                d02l = dot4(d02l, _mm256_unpacklo_epi16(ab, cd), x4);   /* rows 0-3 and 16-19 */
+                d02h = dot4(d02h, _mm256_unpackhi_epi16(ab, cd), x4);   /* rows 4-7 and 20-23 */
+                d13l = dot4(d13l, _mm256_unpacklo_epi16(ab2, cd2), x4); /* rows 8-11 and 24-27 */
+                d13h = dot4(d13h, _mm256_unpackhi_epi16(ab2, cd2), x4); /* rows 12-15 and 28-31 */
+            }
+            __m256 xscale = _mm256_set1_ps(xs[j / group]);
+            s0 = add_group(s0, _mm256_permute2x128_si256(d02l, d02h, 0x20), scale, xscale);
+            s1 = add_group(s1, _mm256_permute2x128_si256(d13l, d13h, 0x20), scale + 8, xscale);
+            s2 = add_group(s2, _mm256_permute2x128_si256(d02l, d02h, 0x31), scale + 16, xscale);
+            s3 = add_group(s3, _mm256_permute2x128_si256(d13l, d13h, 0x31), scale + 24, xscale);
+            w += DUO_LANES * (sizeof(float) + group);
+        }
+        _mm256_storeu_ps(y + row, s0);
+        _mm256_storeu_ps(y + row + 8, s1);
+        _mm256_storeu_ps(y + row + 16, s2);
+        _mm256_storeu_ps(y + row + 24, s3);
+    }
+}
+
+static void quantize(int8_t *q, float *scale, const float *x, size_t n, size_t group)
+{
+    /* The largest float below 1/2: adding it and truncating rounds half away from zero. */
+    const __m128 half = _mm_set1_ps(0x1.fffffep-2f), sign = _mm_set1_ps(-0.0f);
+    const __m128i low_bytes = _mm_set1_epi32(0x0c080400);
+    for (size_t g = 0; g < n / group; g++, x += group, q += group) {
+        __m128 max = _mm_setzero_ps();
+        for (size_t i = 0; i < group; i += 4) max = _mm_max_ps(max, _mm_andnot_ps(sign, _mm_loadu_ps(x + i)));
+        max = _mm_max_ps(max, _mm_movehl_ps(max, max));
+        max = _mm_max_ss(max, _mm_movehdup_ps(max));
+        scale[g] = _mm_cvtss_f32(max) / 127.0f;
+        __m128 divisor = _mm_set1_ps(scale[g]);
+        for (size_t i = 0; i < group; i += 4) {
+            __m128 v = _mm_div_ps(_mm_loadu_ps(x + i), divisor);
+            v = _mm_add_ps(v, _mm_or_ps(_mm_and_ps(v, sign), half));
+            __m128i whole = scale[g] >= FLT_MIN ? _mm_cvttps_epi32(v) : _mm_setzero_si128();
+            int32_t four = _mm_cvtsi128_si32(_mm_shuffle_epi8(whole, low_bytes));
+            memcpy(q + i, &four, sizeof four);
+        }
+    }
+}
+
+static void scores(float *score, const float *q, const float *k, size_t head, size_t n, float root)
+{
+    __m256 divisor = _mm256_set1_ps(root);
+    gemv_f32(score, k, q, n, head);
+    for (size_t t = 0; t < n; t += 8)
+        _mm256_storeu_ps(score + t, _mm256_div_ps(_mm256_loadu_ps(score + t), divisor));
+}
+
+static void mix(float *out, const float *a, const float *v, size_t head, size_t n)
+{
+    size_t i = 0;
+    for (; i + 16 <= head; i += 16) {
+        __m256 low = _mm256_setzero_ps(), high = low;
+        for (size_t t = 0; t < n; t++) {
+            __m256 at = _mm256_set1_ps(a[t]);
+            low = _mm256_add_ps(low, _mm256_mul_ps(at, _mm256_loadu_ps(v + t * head + i)));
+            high = _mm256_add_ps(high, _mm256_mul_ps(at, _mm256_loadu_ps(v + t * head + i + 8)));
+        }
+        _mm256_storeu_ps(out + i, low);
+        _mm256_storeu_ps(out + i + 8, high);
+    }
+    for (; i < head; i++) {
+        out[i] = 0.0f;
+        for (size_t t = 0; t < n; t++) out[i] += a[t] * v[t * head + i];
+    }
+}
+
+/* duo_expf in four lanes. */
+static inline __m128 exp4(__m128 x)
+{
+    __m256d z = _mm256_mul_pd(_mm256_set1_pd(DUO_EXP_SCALE), _mm256_cvtps_pd(x));
+    __m256d shifted = _mm256_add_pd(z, _mm256_set1_pd(DUO_EXP_ROUND));
+    __m256i k = _mm256_castpd_si256(shifted);
+    __m256d r = _mm256_sub_pd(z, _mm256_sub_pd(shifted, _mm256_set1_pd(DUO_EXP_ROUND)));
+    __m256i index = _mm256_and_si256(k, _mm256_set1_epi64x(DUO_EXP_N - 1));
+    __m256i entry = _mm256_i64gather_epi64((const long long *)duo_exp_table, index, 8);
+    __m256d s = _mm256_castsi256_pd(_mm256_add_epi64(entry, _mm256_slli_epi64(k, 47)));
+    __m256d high = _mm256_add_pd(_mm256_mul_pd(_mm256_set1_pd(DUO_EXP_C3), r), _mm256_set1_pd(DUO_EXP_C2));
+    __m256d low = _mm256_add_pd(_mm256_mul_pd(_mm256_set1_pd(DUO_EXP_C1), r), _mm256_set1_pd(1));
+    __m128 y = _mm256_cvtpd_ps(_mm256_mul_pd(_mm256_add_pd(_mm256_mul_pd(high, _mm256_mul_pd(r, r)), low), s));
+    y = _mm_andnot_ps(_mm_cmplt_ps(x, _mm_set1_ps(DUO_EXP_MIN)), y);
+    y = _mm_blendv_ps(y, _mm_set1_ps(INFINITY), _mm_cmpgt_ps(x, _mm_set1_ps(DUO_EXP_MAX)));
+    return _mm_blendv_ps(y, x, _mm_cmpunord_ps(x, x));
+}
+
+static void exp_shifted(float *x, size_t n, float shift)
+{
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4)
+        _mm_storeu_ps(x + i, exp4(_mm_sub_ps(_mm_loadu_ps(x + i), _mm_set1_ps(shift))));
+    for (; i < n; i++) x[i] = duo_expf(x[i] - shift);
+}
+
+static void swiglu(float *gate, const float *up, size_t n)
+{
+    const __m128 one = _mm_set1_ps(1.0f), sign = _mm_set1_ps(-0.0f);
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        __m128 g = _mm_loadu_ps(gate + i);
+        __m128 sigmoid = _mm_div_ps(one, _mm_add_ps(one, exp4(_mm_xor_ps(g, sign))));
+        _mm_storeu_ps(gate + i, _mm_mul_ps(_mm_mul_ps(g, sigmoid), _mm_loadu_ps(up + i)));
+    }
+    for (; i < n; i++) gate[i] = gate[i] * (1.0f / (1.0f + duo_expf(-gate[i]))) * up[i];
+}
+
+const duo_kernel duo_kernel_avx2 = {
+    "avx2", supported, gemv_f32, gemv_q8, quantize, scores, mix, exp_shifted, swiglu,
+};
+
+#endif

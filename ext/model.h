@@ -1,0 +1,67 @@
+/* model.h - what the parts of the library know of an open model. */
+#ifndef DUO_MODEL_H
+#define DUO_MODEL_H
+
+#include "duostory.h"
+#include "kernels.h"
+
+enum { DUO_F32 = 0, DUO_Q8 = 1 };
+
+/* The first byte token: <0x00> is piece 3 in every SentencePiece vocabulary with byte fallback. */
+enum { DUO_FIRST_BYTE = 3, DUO_MIN_VOCAB = DUO_FIRST_BYTE + 256 };
+
+/* A weight matrix in the file, rows in the lanes. */
+typedef struct {
+    const uint8_t *data;
+    uint32_t rows, cols;
+    uint8_t type;
+} duo_matrix;
+
+typedef struct {
+    const float *attention_norm, *ffn_norm;   /* [dim] */
+    duo_matrix wq, wk, wv, wo, w1, w2, w3;
+} duo_layer;
+
+/* BPE vocabulary in the file (docs/format.md). */
+typedef struct {
+    uint32_t max_piece_len;
+    const float *score;
+    const uint32_t *start, *sorted;
+    const char *text;
+} duo_vocab;
+
+/* Activations of one token; every array has room for the next multiple of DUO_LANES. */
+typedef struct {
+    float *x, *xb, *xb2;     /* [dim] residual stream, branch, branch */
+    float *q, *k;            /* [dim], [kv_dim] */
+    float *hb, *hb2;         /* [hidden_dim] */
+    float *score;            /* [seq_len] attention of one head */
+    float *logits;           /* [vocab_size] */
+    int8_t *quant;           /* [max(dim, hidden_dim)] the quantised input of a matrix */
+    float *quant_scale;      /* [max(dim, hidden_dim) / group_size] */
+    float *key_cache;        /* [n_layers][n_kv_heads][seq_len / 32][head_size][32] */
+    float *value_cache;      /* [n_layers][n_kv_heads][seq_len][head_size] */
+    float *cosine, *sine;    /* [seq_len][head_size / 2] RoPE */
+    struct duo_candidate { float p; int32_t token; } *candidates;   /* [vocab_size] for top-p */
+} duo_state;
+
+struct duo_model {
+    duo_info info;
+    const duo_kernel *kernel;
+    const uint8_t *file;     /* mapped read-only */
+    float norm_eps, rope_theta;
+    int head_size, kv_dim;
+    duo_matrix embedding, classifier;
+    const float *final_norm; /* [dim] */
+    duo_vocab vocab;
+    duo_state state;
+    void *arena;             /* holds the state */
+    duo_layer layers[];
+};
+
+static inline size_t duo_padded(size_t n) { return (n + DUO_LANES - 1) / DUO_LANES * DUO_LANES; }
+
+/* The token whose piece is these bytes, or -1. */
+int32_t duo_vocab_find(const duo_vocab *v, uint32_t size, const char *bytes, size_t n);
+
+#endif

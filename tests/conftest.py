@@ -1,0 +1,38 @@
+"""What several test files share: where models and reference data are."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Checkpoints, goldens and story text that are not part of the repository."""
+    folder = Path(os.environ.get("DUOSTORY_SHARED", ROOT.parent / "shared"))
+    if not (folder / "golden").is_dir():
+        pytest.skip("needs the shared reference data beside the checkout, or $DUOSTORY_SHARED")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def story_model() -> Path:
+    """The model that ships in the repository."""
+    return ROOT / "models" / "story.duo"
+
+
+@pytest.fixture(scope="session")
+def checkpoint260k(shared: Path) -> Path:
+    return shared / "checkpoints" / "stories260K.bin"
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory, shared: Path, checkpoint260k: Path) -> Path:
+    """stories260K, a trained fp32 model of 1 MB, as .duo."""
+    from duostory import formats
+
+    path = tmp_path_factory.mktemp("models") / "stories260K.duo"
+    formats.convert(checkpoint260k, path, tokenizer=shared / "checkpoints" / "tok512.bin")
+    return path

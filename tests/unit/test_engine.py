@@ -1,0 +1,139 @@
+"""The engine against llama2.c: stories, tokens, and every kernel against the scalar one."""
+
+import json
+import random
+import threading
+
+import pytest
+
+from duostory import StoryError
+from duostory.engine import Model, kernels
+
+GOLDENS = {"stories260K_f32": "small_model", "random15M_q80": "random15m"}
+
+
+def goldens(shared, name):
+    return [json.loads(line) for line in (shared / "golden" / f"{name}.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="session")
+def random15m(tmp_path_factory, shared):
+    """The random checkpoint of stories15M's shape that the int8 goldens were made with."""
+    from duostory import formats
+    from tests.checkpoints import random_q80
+
+    folder = tmp_path_factory.mktemp("15M")
+    random_q80(folder / "random15M.bin")
+    formats.convert(folder / "random15M.bin", folder / "random15M.duo", tokenizer=shared / "checkpoints" / "tokenizer.bin")
+    (folder / "random15M.bin").unlink()
+    return folder / "random15M.duo"
+
+
+def printed(piece: bytes) -> bytes:
+    """What llama2.c's safe_printf lets through: a single byte only if it is printable or white space."""
+    return b"" if len(piece) == 1 and not (32 <= piece[0] < 127 or piece in b"\t\n\v\f\r") else piece
+
+
+@pytest.mark.parametrize("kernel", kernels())
+@pytest.mark.parametrize("name", GOLDENS)
+def test_stories_equal_the_reference(request, shared, name, kernel):
+    with Model(request.getfixturevalue(GOLDENS[name]), kernel) as model:
+        for row in goldens(shared, name):
+            story = model.generate(model.encode(row["prompt"] or ""), row["steps"], row["temperature"], row["topp"],
+                                   row["seed"], reference=True)
+            assert b"".join(printed(token.piece) for token in story).decode() == row["text"], row
+
+
+# dim, hidden, layers, heads, kv heads, vocabulary, positions, group: sizes that fill no register and no block of 32 rows
+ODD_SHAPES = [
+    (36, 52, 2, 3, 1, 260, 70, 4), (40, 88, 1, 2, 2, 300, 33, 8), (96, 64, 2, 8, 4, 513, 64, 32), (64, 192, 1, 1, 1, 290, 65, 64),
+    (20, 100, 1, 2, 1, 261, 40, 20), (288, 256, 1, 2, 1, 320, 100, 16),
+]
+
+
+@pytest.mark.parametrize("type", ["f32", "q8"])
+@pytest.mark.parametrize("shape", ODD_SHAPES, ids=str)
+def test_kernels_agree_to_the_bit(tmp_path, shape, type):
+    from tests.checkpoints import random_duo
+
+    path = random_duo(tmp_path / "odd.duo", shape, type, seed=sum(shape))
+    rng = random.Random(1)
+    tokens = [rng.randrange(shape[5]) for _ in range(shape[6])]
+    runs = {}
+    for kernel in kernels():
+        with Model(path, kernel) as model:
+            logits = []
+            for pos, token in enumerate(tokens):
+                model.forward(token, pos)
+                logits.append(model.logits())
+            runs[kernel] = logits
+    assert any(x != 0 for x in runs["scalar"][-1])
+    for kernel, logits in runs.items():
+        assert logits == runs["scalar"], kernel
+
+
+@pytest.mark.parametrize("kernel", kernels())
+def test_several_models_at_once(small_model, kernel):
+    """Two models of one file, in two threads, tell the stories they tell alone."""
+    def tell(seed):
+        with Model(small_model, kernel) as model:
+            return b"".join(t.piece for t in model.generate(model.encode("Once"), 200, 1.0, 0.9, seed))
+
+    alone, together = [tell(1), tell(2)], [None, None]
+    threads = [threading.Thread(target=lambda i=i: together.__setitem__(i, tell(i + 1))) for i in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert together == alone and alone[0] != alone[1]
+
+
+def test_prompt_without_logits_is_the_same_story(small_model):
+    """Leaving out the classifier for prompt tokens changes nothing that follows."""
+    with Model(small_model) as model:
+        ids = model.encode("Once upon a time, there was a red ball")
+        for pos, token in enumerate(ids):
+            model.forward(token, pos, logits=False)
+        model.forward(ids[-1], len(ids) - 1)
+        without = model.logits()
+        for pos, token in enumerate(ids):
+            model.forward(token, pos)
+        assert model.logits() == without
+
+
+def test_logprobs_are_a_distribution(small_model):
+    import math
+
+    with Model(small_model) as model:
+        model.forward(model.info.bos, 0)
+        before = model.logits()
+        total = sum(math.exp(model.logprob(token)) for token in range(model.info.vocab_size))
+        assert total == pytest.approx(1, abs=1e-9)   # double sums of 512 terms: seen 2e-15
+        assert model.logits() == before
+
+
+@pytest.mark.parametrize("call", [
+    lambda m: m.forward(-1, 0), lambda m: m.forward(m.info.vocab_size, 0), lambda m: m.forward(1, -1),
+    lambda m: m.forward(1, m.info.seq_len), lambda m: m.decode(1, m.info.vocab_size), lambda m: m.logprob(-1),
+    lambda m: m.encode("a\0b"), lambda m: list(m.generate([1], temperature=-1.0)), lambda m: list(m.generate([1], topp=2.0)),
+    lambda m: list(m.generate([1], seed=0)), lambda m: list(m.generate([1], temperature=float("nan"))),
+])
+def test_arguments_out_of_range_are_refused(small_model, call):
+    with Model(small_model) as model, pytest.raises(StoryError):
+        call(model)
+
+
+def test_a_closed_model_says_so(small_model):
+    model = Model(small_model)
+    model.close()
+    model.close()
+    with pytest.raises(StoryError, match="closed"):
+        model.forward(1, 0)
+
+
+def test_unknown_kernel_names_the_known_ones(small_model, monkeypatch):
+    with pytest.raises(StoryError, match="scalar"):
+        Model(small_model, "abacus")
+    monkeypatch.setenv("DUOSTORY_KERNEL", "scalar")
+    with Model(small_model) as model:
+        assert model.info.kernel == "scalar"
