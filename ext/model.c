@@ -124,7 +124,7 @@ static int check_shape(const reader *r)
         return fail(r, DUO_EFORMAT, "%u heads do not share %u KV heads evenly" DAMAGED, h->n_heads, h->n_kv_heads);
     if (h->group_size % 4 || (h->group_size && (h->dim % h->group_size || h->hidden_dim % h->group_size)))
         return fail(r, DUO_EFORMAT, "group size %u is no multiple of 4 that divides %u and %u" DAMAGED, h->group_size, h->dim, h->hidden_dim);
-    if (!(h->norm_eps >= 0 && h->norm_eps < 1) || !(h->rope_theta > 0 && h->rope_theta <= 1e9f) || h->reserved)
+    if (!(h->norm_eps >= 0 && h->norm_eps < 1) || !(h->rope_theta >= 1 && h->rope_theta <= 1e9f) || h->reserved)
         return fail(r, DUO_EFORMAT, "norm_eps, rope_theta or a reserved field is out of range" DAMAGED);
     return DUO_OK;
 }

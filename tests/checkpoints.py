@@ -1,36 +1,8 @@
 """Random models for tests, made on the spot."""
 
-import struct
 from pathlib import Path
 
 import numpy as np
-
-
-def random_q80(path: Path) -> None:
-    """A random int8 checkpoint in llama2.c's version 2 format, of stories15M's shape and a given seed.
-
-    The int8 goldens were made with exactly these weights: the order of draws must stay.
-    """
-    dim, hidden, layers, heads, vocab, seq, group = 288, 768, 6, 6, 32000, 256, 32
-    rng = np.random.default_rng(1)
-
-    def matrix(rows, cols, std):
-        return rng.standard_normal((rows, cols), dtype=np.float32) * np.float32(std)
-
-    def quantized(w):
-        groups = w.reshape(-1, group)
-        scale = np.maximum(np.abs(groups).max(axis=1), 1e-12) / 127.0
-        return np.rint(groups / scale[:, None]).astype(np.int8).tobytes() + scale.astype(np.float32).tobytes()
-
-    embedding = matrix(vocab, dim, 1.0 / np.sqrt(dim))
-    shapes = [(dim, dim)] * 4 + [(hidden, dim), (dim, hidden), (hidden, dim)]
-    weights = [matrix(rows, cols, 0.5 / np.sqrt(cols)) for rows, cols in shapes for _ in range(layers)]
-    header = struct.pack("<Ii7iBi", 0x616B3432, 2, dim, hidden, layers, heads, heads, vocab, seq, 1, group)
-    with path.open("wb") as f:
-        f.write(header.ljust(256, b"\0"))
-        f.write(np.ones((2 * layers + 1) * dim, np.float32).tobytes())
-        for w in [embedding, *weights]:
-            f.write(quantized(w))
 
 
 def random_duo(path: Path, shape: tuple[int, ...], type: str, seed: int = 0, tied: bool = True) -> Path:

@@ -1,0 +1,207 @@
+"""`python -m duostory bench`: how fast this machine tells, measured on this machine.
+
+A token's time does not depend on what the weights are, so speed can be measured on random ones of any shape. Only ratios
+from one run mean anything on a machine that others use too: `--against` runs another program and ours in turn.
+"""
+
+import argparse
+import json
+import os
+import re
+import shlex
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from duostory import StoryError, models
+from duostory.engine import Model, kernels
+
+OPENING = "Once upon a time"
+# dim, hidden, layers, heads, vocabulary, positions: llama2.c's model that the contest used
+SHAPES = {"15M": (288, 768, 6, 6, 32000, 256)}
+GROUP_SIZE = 32
+
+
+def register(subparsers: argparse._SubParsersAction) -> None:
+    """Adds the command; the parser's `run` takes the parsed arguments and returns the exit status."""
+    parser = subparsers.add_parser("bench", help="measure speed and memory")
+    parser.add_argument("model", nargs="?", type=Path, help="model to measure (default: the one that tells stories)")
+    parser.add_argument("--shape", choices=SHAPES, help="measure random int8 weights of this shape instead")
+    parser.add_argument("--kernel", action="append", choices=kernels(), help="only this kernel (may be repeated)")
+    parser.add_argument("-n", "--steps", type=int, default=256, metavar="N", help="tokens a story (256)")
+    parser.add_argument("--runs", type=int, default=5, metavar="N", help="stories each, of which the median counts (5)")
+    parser.add_argument("--against", metavar="PROGRAM", help="also run this program, which takes llama2.c's options, in turn "
+                        "with duostory, and compare speed and story; MODEL must be in llama2.c's format")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measures and prints; returns 0."""
+    if args.steps < 2 or args.runs < 1:
+        raise StoryError("a measurement needs at least --steps 2 and --runs 1")
+    with tempfile.TemporaryDirectory(prefix="duostory-bench-") as folder:
+        source = args.model or models.default_model()
+        if args.shape:
+            source = Path(folder) / f"random{args.shape}.bin"
+            write_random(source, args.shape)
+        path = models.to_duo(source)
+        report = {"model": args.shape and f"random {args.shape}" or str(source), **facts(path),
+                  "kernels": [measure(path, kernel, args) for kernel in args.kernel or kernels()]}
+        report["first_token_ms"], report["resident_mb"], report["private_mb"] = start_up(path, args.runs)
+        if args.against:
+            report["against"] = against(shlex.split(args.against), source, args)
+    print(json.dumps(report, indent=2) if args.json else table(report))
+    return 0
+
+
+def facts(path: Path) -> dict:
+    with Model(path) as model:
+        info = model.info
+        return {"type": info.type, "file_mb": mega(info.file_size), "memory_mb": mega(info.memory),
+                "shape": f"{info.dim} x {info.n_layers}, {info.vocab_size} pieces, {info.seq_len} positions"}
+
+
+def measure(path: Path, kernel: str, args: argparse.Namespace) -> dict:
+    """Medians for one kernel in this process, on one thread: tokens a second reading a prompt and telling a story."""
+    began = time.perf_counter()
+    with Model(path, kernel) as model:
+        opened = time.perf_counter() - began
+        steps = min(args.steps, model.info.seq_len)
+        rates = [tell(model, steps, seed + 1) for seed in range(args.runs)]
+        prompt = []
+        for _ in range(args.runs):
+            began = time.perf_counter()
+            for pos in range(steps):
+                model.forward(pos % model.info.vocab_size, pos, logits=False)
+            prompt.append(steps / (time.perf_counter() - began))
+    return {"kernel": kernel, "open_ms": 1000 * opened, "prompt_tok_s": statistics.median(prompt),
+            "story_tok_s": statistics.median(rates)}
+
+
+def tell(model: Model, steps: int, seed: int) -> float:
+    """Tokens a second over stories of at least `steps` tokens together (the model may end one early)."""
+    told, began = 0, time.perf_counter()
+    while told < steps:
+        told += 1 + sum(1 for _ in model.generate(model.encode(OPENING), steps, 1.0, 0.9, seed))
+        seed += 1000
+    return told / (time.perf_counter() - began)
+
+
+def start_up(path: Path, runs: int) -> tuple[float, float, float]:
+    """From starting the program to its first printed character, ms; resident and private memory at the end, MB."""
+    times, memory = [], (0.0, 0.0)
+    command = [sys.executable, "-m", "duostory", str(path), "--silent", "-s", "1", "-t", "0.8"]
+    for _ in range(runs):
+        began = time.perf_counter()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT) as process:
+            if not process.stdout.read(1):
+                raise StoryError(f"{shlex.join(command)} told nothing")
+            times.append(1000 * (time.perf_counter() - began))
+            memory = max(memory, resident(process.pid))
+            process.stdout.read()
+    return statistics.median(times), *memory
+
+
+ROOT = Path(__file__).parents[1]  # so that `-m duostory` is this very package
+
+
+def resident(pid: int) -> tuple[float, float]:
+    """Resident and private memory of a running process, MB; zeros when it has just ended."""
+    try:
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
+        return 0.0, 0.0
+    kilobytes = {name: int(n) for name, n in re.findall(r"(\w+): +(\d+) kB", rollup)}
+    private = kilobytes.get("Private_Clean", 0) + kilobytes.get("Private_Dirty", 0)
+    return kilobytes.get("Rss", 0) / 1024, private / 1024
+
+
+def against(program: list[str], checkpoint: Path, args: argparse.Namespace) -> dict:
+    """Runs both programs in turn on one command line; the ratio of each pair, and whether the stories are equal."""
+    tokenizer = checkpoint.with_name("tokenizer.bin")
+    options = [str(checkpoint), "-z", str(tokenizer), "-t", "1.0", "-p", "0.9", "-s", "123", "-n", str(args.steps),
+               "-i", OPENING]
+    ours = [sys.executable, "-m", "duostory", *options, "--reference"]
+    theirs = [*program, *options]
+    pairs = []
+    for _ in range(args.runs + 1):
+        pairs.append((achieved(ours), achieved(theirs)))
+    (story, _), (their_story, _) = pairs.pop(0)  # a warm-up, but its stories are as good as any
+    rates = [(a[1], b[1]) for a, b in pairs]
+    return {"program": shlex.join(program), "ours_tok_s": statistics.median(a for a, _ in rates),
+            "theirs_tok_s": statistics.median(b for _, b in rates), "ratios": sorted(a / b for a, b in rates),
+            "ratio": statistics.median(a / b for a, b in rates), "same_story": story == their_story}
+
+
+def achieved(command: list[str]) -> tuple[bytes, float]:
+    """The story that a llama2.c-like program prints, and the speed it reports."""
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, cwd=ROOT)
+    except OSError as e:
+        raise StoryError(f"cannot run {command[0]}: {e.strerror}") from e
+    rates = re.findall(rb"achieved tok/s: ([\d.]+)", done.stderr)
+    if done.returncode or not rates:
+        last = (done.stderr.decode(errors="replace").strip().splitlines() or ["it printed nothing"])[-1]
+        raise StoryError(f"{command[0]} reported no speed (exit status {done.returncode}): {last}")
+    return done.stdout, float(rates[-1])
+
+
+def write_random(path: Path, shape: str, logit_std: float = 7.0, seed: int = 1) -> None:
+    """Writes random int8 weights as a llama2.c version 2 checkpoint, and a tokenizer.bin beside it.
+
+    Flat logits would leave thousands of candidates to top-p and measure nothing but its sort: `logit_std` 7 gives a
+    distribution as peaked as a trained model's.
+    """
+    import struct
+
+    import numpy as np
+
+    dim, hidden, layers, heads, vocab, seq = SHAPES[shape]
+    rng = np.random.default_rng(seed)
+
+    def quantized(rows: int, cols: int, std: float) -> bytes:
+        w = rng.standard_normal((rows, cols), dtype=np.float32) * np.float32(std)
+        groups = w.reshape(-1, GROUP_SIZE)
+        scale = np.abs(groups).max(axis=1) / np.float32(127)
+        return np.rint(groups / scale[:, None]).astype(np.int8).tobytes() + scale.tobytes()
+
+    matrices = [(dim, dim)] * 4 + [(hidden, dim), (dim, hidden), (hidden, dim)]
+    header = struct.pack("<Ii7iBi", 0x616B3432, 2, dim, hidden, layers, heads, heads, vocab, seq, 1, GROUP_SIZE)
+    with path.open("wb") as f:
+        f.write(header.ljust(256, b"\0"))
+        f.write(np.ones((2 * layers + 1) * dim, np.float32).tobytes())
+        f.write(quantized(vocab, dim, logit_std / np.sqrt(dim)))
+        for rows, cols in matrices:
+            for _ in range(layers):
+                f.write(quantized(rows, cols, 0.5 / np.sqrt(cols)))
+
+    pieces = [b"<unk>", b"\n<s>\n", b"\n</s>\n", *(b"<0x%02X>" % i for i in range(256)), b" ",
+              *(bytes([i]) for i in range(33, 127))]
+    pieces += [b"w%d " % i for i in range(vocab - len(pieces))]
+    with path.with_name("tokenizer.bin").open("wb") as f:
+        f.write(struct.pack("<I", max(map(len, pieces))))
+        for piece in pieces:
+            f.write(struct.pack("<fI", 0.0, len(piece)) + piece)
+
+
+def table(report: dict) -> str:
+    lines = [f"{report['model']}: {report['type']}, {report['shape']}, {report['file_mb']:.1f} MB file, "
+             f"{report['memory_mb']:.1f} MB KV cache and buffers; one thread of {os.cpu_count()}", "",
+             f"{'kernel':<10}{'open ms':>10}{'prompt tok/s':>15}{'story tok/s':>14}"]
+    lines += [f"{k['kernel']:<10}{k['open_ms']:>10.1f}{k['prompt_tok_s']:>15.0f}{k['story_tok_s']:>14.0f}"
+              for k in report["kernels"]]
+    lines += ["", f"start of the program to first token {report['first_token_ms']:.0f} ms, "
+              f"resident {report['resident_mb']:.1f} MB, of them private {report['private_mb']:.1f} MB"]
+    if versus := report.get("against"):
+        lines.append(f"against {versus['program']}: {versus['ours_tok_s']:.0f} and {versus['theirs_tok_s']:.0f} tok/s, "
+                     f"ratio {versus['ratio']:.2f} (pairs {versus['ratios'][0]:.2f} to {versus['ratios'][-1]:.2f}), "
+                     f"{'the same story' if versus['same_story'] else 'ANOTHER STORY'}")
+    return "\n".join(lines)
+
+
+def mega(n: int) -> float:
+    return n / 2**20
