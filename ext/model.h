@@ -7,8 +7,8 @@
 
 enum { DUO_F32 = 0, DUO_Q8 = 1 };
 
-/* The first byte token: <0x00> is piece 3 in every SentencePiece vocabulary with byte fallback. */
-enum { DUO_FIRST_BYTE = 3, DUO_MIN_VOCAB = DUO_FIRST_BYTE + 256 };
+/* <0x00> is piece 3 in every SentencePiece vocabulary with byte fallback; all 256 bytes and a space are needed. */
+enum { DUO_FIRST_BYTE = 3, DUO_MIN_VOCAB = DUO_FIRST_BYTE + 256 + 1 };
 
 /* A weight matrix in the file, rows in the lanes. */
 typedef struct {
