@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         report = {"model": {"file": str(source), **asdict(model.info)}, "settings": chosen}
         if texts:
             report["text"] = {"file": str(args.text), **foresee(model, texts)}
-        free = [tell(model, Prompt("", ""), Settings(**chosen, seed=seed))
+        free = [tell(model, prompt_for("", model.metadata), Settings(**chosen, seed=seed))
                 for seed in watched(range(1, args.stories + 1), "stories")]
         wished = [tell(model, prompt_for(wish, model.metadata), Settings(**chosen, seed=seed), wish, subjects)
                   for seed, (wish, subjects) in enumerate(watched(wishes, "wishes"), 1)]

@@ -28,6 +28,7 @@ _DULL = frozenset("""a an and the my your his her its their our some many any th
     because if than then it he she they we you i me him them us there named called little small big one
     two three four five six seven eight nine ten likes wants loves lives goes gets
     makes story please""".split())
+_ANY = "Once upon a time"  # left to itself, a model that knows wishes makes one up, and tells it too
 _SUBJECTS = 4  # the story model was trained with at most so many
 
 
@@ -40,7 +41,8 @@ def prompt_for(wish: str, metadata: dict[str, str]) -> Prompt:
     wish = " ".join(wish.split())
     what, long = _asked(wish)
     if what is None and not _is_subject(wish):
-        return Prompt("", wish[:1].upper() + wish[1:])
+        opening = wish[:1].upper() + wish[1:]
+        return Prompt("", opening or (_ANY if "wish_template" in metadata else ""))
     what = wish if what is None else what
     if "wish_template" not in metadata:
         return Prompt("", _opening(what) if what else "")
@@ -48,7 +50,7 @@ def prompt_for(wish: str, metadata: dict[str, str]) -> Prompt:
     if long and "wish_long" in metadata:
         subjects.insert(0, metadata["wish_long"])
     if not subjects:
-        return Prompt("", "")
+        return Prompt("", _ANY)
     return Prompt(metadata["wish_template"].replace("{subjects}", ", ".join(subjects)), "")
 
 

@@ -15,15 +15,15 @@ FAILED = 1
 
 
 @pytest.fixture(scope="module")
-def good(small_model) -> bytes:
-    return small_model.read_bytes()
+def good(story_model) -> bytes:
+    return story_model.read_bytes()
 
 
 @pytest.fixture
-def home(tmp_path, small_model) -> Path:
+def home(tmp_path, story_model) -> Path:
     """A folder with a good model, m.duo, and nothing else."""
-    os.link(small_model, tmp_path / "m.duo") if small_model.stat().st_dev == tmp_path.stat().st_dev else (
-        shutil.copy(small_model, tmp_path / "m.duo"))
+    os.link(story_model, tmp_path / "m.duo") if story_model.stat().st_dev == tmp_path.stat().st_dev else (
+        shutil.copy(story_model, tmp_path / "m.duo"))
     return tmp_path
 
 
@@ -199,7 +199,7 @@ def patched(data: bytes, changes: dict[int, bytes]) -> bytes:
 def damaged(good: bytes):
     """Names and bytes of files that are almost a model."""
     tensors, tokenizer = field(good, "tensors_offset"), field(good, "tokenizer_offset")
-    metadata, vocab = field(good, "metadata_offset"), field(good, "vocab_size")
+    metadata, vocab, layers = (field(good, name) for name in ("metadata_offset", "vocab_size", "n_layers"))
     starts = tokenizer + 8 + 4 * vocab
     text = starts + 4 * (vocab + 1) + 4 * vocab
     entries = range(tensors, tensors + 32 * field(good, "n_tensors"), 32)
@@ -217,8 +217,8 @@ def damaged(good: bytes):
         yield f"cut in {name}", good[:length]
     for name, value in [
             ("version", 2), ("file_size", len(good) * 2), ("dim", 0), ("dim", 63), ("dim", 2**31),
-            ("hidden_dim", 2**20), ("n_layers", 0), ("n_layers", 6), ("n_heads", 7), ("n_kv_heads", 3),
-            ("n_kv_heads", 0), ("vocab_size", 511), ("vocab_size", 2**32 - 1), ("seq_len", 0),
+            ("hidden_dim", 2**20), ("n_layers", 0), ("n_layers", layers + 1), ("n_heads", 7), ("n_kv_heads", 3),
+            ("n_kv_heads", 0), ("vocab_size", vocab - 1), ("vocab_size", 2**32 - 1), ("seq_len", 0),
             ("seq_len", 2**30), ("group_size", 3), ("bos", vocab), ("flags", 6), ("n_tensors", 1),
             ("n_tensors", 2**32 - 1),
             ("tensors_offset", 2**63), ("tensors_offset", tensors + 4), ("tokenizer_offset", len(good)),

@@ -52,15 +52,15 @@ def start(home, *args, **more) -> subprocess.Popen:
 # --- What is printed ------------------------------------------------------------------------------
 
 
-def test_the_story_and_nothing_else_on_stdout(tmp_path, small_model):
-    result = run(tmp_path, small_model, "--silent", "-s", "3", "once", "upon", "a", "time")
+def test_the_story_and_nothing_else_on_stdout(tmp_path, story_model):
+    result = run(tmp_path, story_model, "--silent", "-s", "3", "once", "upon", "a", "time")
     assert result.returncode == 0
     assert result.stdout.startswith(b"Once upon a time, ") and result.stdout.endswith(b"\n")
     assert SUMMARY.fullmatch(result.stderr.decode())[1] == "3"
 
 
-def test_the_same_seed_tells_the_same_story(tmp_path, small_model):
-    told = [run(tmp_path, small_model, "--silent", "-s", seed, "a cat").stdout for seed in ("3", "3", "4")]
+def test_the_same_seed_tells_the_same_story(tmp_path, story_model):
+    told = [run(tmp_path, story_model, "--silent", "-s", seed, "a cat").stdout for seed in ("3", "3", "4")]
     assert told[0] == told[1] != told[2]
 
 
@@ -72,17 +72,17 @@ def test_the_same_seed_tells_the_same_story(tmp_path, small_model):
     ["--silent", "-s", "3", "m.duo", "-i", "Once upon a time, there was a cat"],
     ["--temperature", "0.8", "--topp", ".9", "--steps", "0", "--silent", "--seed", "3", "m.duo", "a cat"],
 ])
-def test_ways_to_say_the_same(tmp_path, small_model, args):
-    (tmp_path / "m.duo").symlink_to(small_model)
-    expected = run(tmp_path, small_model, "--silent", "-s", "3", "a cat").stdout
+def test_ways_to_say_the_same(tmp_path, stories260k, args):
+    (tmp_path / "m.duo").symlink_to(stories260k)
+    expected = run(tmp_path, stories260k, "--silent", "-s", "3", "a cat").stdout
     assert run(tmp_path, *args).stdout == expected != b""
 
 
-def test_a_model_is_known_by_its_magic_and_other_files_are_words(tmp_path, small_model):
-    (tmp_path / "cat").symlink_to(small_model)
+def test_a_model_is_known_by_its_magic_and_other_files_are_words(tmp_path, stories260k):
+    (tmp_path / "cat").symlink_to(stories260k)
     (tmp_path / "dog").write_text("not a model at all, though long enough for the header of one")
     assert run(tmp_path, "cat", "--silent", "dog").stdout.startswith(b"Once upon a time, there was a dog")
-    told = run(tmp_path, "--model", small_model, "--silent", "dog", "and", "cat").stdout
+    told = run(tmp_path, "--model", stories260k, "--silent", "dog", "and", "cat").stdout
     assert told.startswith(b"Once upon a time, there was a dog and cat")
 
 
@@ -92,29 +92,29 @@ def test_a_model_is_known_by_its_magic_and_other_files_are_words(tmp_path, small
     (b"", b""),
     (b"\n", b""),
 ])
-def test_the_wish_from_standard_input(tmp_path, small_model, stdin, begins):
-    result = run(tmp_path, small_model, "--silent", stdin=stdin)
+def test_the_wish_from_standard_input(tmp_path, stories260k, stdin, begins):
+    result = run(tmp_path, stories260k, "--silent", stdin=stdin)
     assert result.returncode == 0 and result.stdout.startswith(begins) and len(result.stdout) > 20
 
 
-def test_words_count_more_than_standard_input(tmp_path, small_model):
-    assert b"dog" not in run(tmp_path, small_model, "--silent", "-n", "20", "a cat", stdin=b"a dog").stdout
+def test_words_count_more_than_standard_input(tmp_path, story_model):
+    assert b"dog" not in run(tmp_path, story_model, "--silent", "-n", "20", "a cat", stdin=b"a dog").stdout
 
 
-def test_without_standard_input(tmp_path, small_model):
-    result = run(tmp_path, small_model, "--silent", stdin=None, preexec_fn=lambda: os.close(0))
+def test_without_standard_input(tmp_path, story_model):
+    result = run(tmp_path, story_model, "--silent", stdin=None, preexec_fn=lambda: os.close(0))
     assert result.returncode == 0 and result.stdout
 
 
 @pytest.mark.parametrize("env", [{}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}])
-def test_any_bytes_whatever_the_locale(tmp_path, small_model, env):
-    result = run(tmp_path, small_model, "--silent", "-i", b"-caf\xc3\xa9 \xf0\x9f\x98\x80 \xff", env=env)
+def test_any_bytes_whatever_the_locale(tmp_path, story_model, env):
+    result = run(tmp_path, story_model, "--silent", "-i", b"-caf\xc3\xa9 \xf0\x9f\x98\x80 \xff", env=env)
     assert result.stdout.startswith(b"-caf\xc3\xa9 \xf0\x9f\x98\x80 \xef\xbf\xbd")
 
 
-def test_json_events(tmp_path, small_model, voice):
-    plain = run(tmp_path, small_model, "--wav", "a.wav", "-s", "3", "a cat").stdout
-    result = run(tmp_path, small_model, "--wav", "b.wav", "-s", "3", "--json", "a cat")
+def test_json_events(tmp_path, story_model, voice):
+    plain = run(tmp_path, story_model, "--wav", "a.wav", "-s", "3", "a cat").stdout
+    result = run(tmp_path, story_model, "--wav", "b.wav", "-s", "3", "--json", "a cat")
     events = [json.loads(line) for line in result.stdout.splitlines()]
     kinds = {kind: [event for event in events if event["event"] == kind] for kind in
              ("token", "sentence", "word", "summary")}
@@ -159,13 +159,13 @@ def test_help_fits_a_terminal_and_knows_every_option(tmp_path):
     assert run(tmp_path, "-h").stdout == result.stdout
 
 
-def test_version_names_engine_kernel_and_model(tmp_path, small_model):
+def test_version_names_engine_kernel_and_model(tmp_path, story_model):
     from duostory import __version__
     from duostory.engine import Model
 
-    with Model(small_model, "scalar") as model:
+    with Model(story_model, "scalar") as model:
         crc = model.info.crc32
-    result = run(tmp_path, "--version", "--model", small_model, env={"DUOSTORY_KERNEL": "scalar"})
+    result = run(tmp_path, "--version", "--model", story_model, env={"DUOSTORY_KERNEL": "scalar"})
     assert result.stdout.decode() == f"duostory {__version__}, kernel scalar, model {crc:08x}\n"
     result = run(tmp_path, "--version", "--model", "none.duo")
     assert result.returncode == 0 and b"no model: " in result.stdout
@@ -187,17 +187,17 @@ def test_commands_have_help(tmp_path, name):
 # --- The last story -------------------------------------------------------------------------------
 
 
-def test_again_tells_the_very_same_story(tmp_path, small_model):
-    first = run(tmp_path, small_model, "--silent", "-t", "0.9", b"a cat\xff")
+def test_again_tells_the_very_same_story(tmp_path, story_model):
+    first = run(tmp_path, story_model, "--silent", "-t", "0.9", b"a cat\xff")
     again = run(tmp_path, "--again", "--silent")
     assert again.stdout == first.stdout
     assert SUMMARY.fullmatch(again.stderr.decode())[1] == SUMMARY.fullmatch(first.stderr.decode())[1]
     assert run(tmp_path, "--again", "--silent").stdout == first.stdout
 
 
-def test_again_needs_the_same_model(tmp_path, small_model):
+def test_again_needs_the_same_model(tmp_path, story_model):
     model = tmp_path / "m.duo"
-    model.symlink_to(small_model)
+    model.symlink_to(story_model)
     run(tmp_path, model, "--silent", "a cat")
     model.unlink()
     random_duo(model, (64, 96, 1, 2, 2, 300, 64, 32), "q8")
@@ -206,47 +206,47 @@ def test_again_needs_the_same_model(tmp_path, small_model):
     assert result.stderr.startswith(b"duostory: the model is not the one that told the last story")
 
 
-def test_a_story_is_told_where_nothing_can_be_kept(tmp_path, small_model):
+def test_a_story_is_told_where_nothing_can_be_kept(tmp_path, story_model):
     (tmp_path / ".local").write_text("in the way")
-    result = run(tmp_path, small_model, "--silent", "a cat")
+    result = run(tmp_path, story_model, "--silent", "a cat")
     assert result.returncode == 0 and SUMMARY.fullmatch(result.stderr.decode())
 
 
 # --- Sound ----------------------------------------------------------------------------------------
 
 
-def test_a_spoken_story(tmp_path, small_model, voice):
-    result = run(tmp_path, small_model, "--wav", "a.wav", "-s", "3", "a cat")
+def test_a_spoken_story(tmp_path, story_model, voice):
+    result = run(tmp_path, story_model, "--wav", "a.wav", "-s", "3", "a cat")
     with wave.open(str(tmp_path / "a.wav")) as wav:
         seconds = wav.getnframes() / wav.getframerate()
     words = len(result.stdout.split())
     assert 60 * words / 220 < seconds < 60 * words / 110  # 155 words a minute, and pauses
     assert result.stdout.endswith(b"The end.\n")
     assert SUMMARY.fullmatch(result.stderr.decode())[2]
-    result = run(tmp_path, small_model, "--wav", "a.wav", "--no-the-end", "-s", "3", "a cat")
+    result = run(tmp_path, story_model, "--wav", "a.wav", "--no-the-end", "-s", "3", "a cat")
     assert not result.stdout.endswith(b"The end.\n")
 
 
-def test_the_sound_device(tmp_path, small_model, voice):
+def test_the_sound_device(tmp_path, story_model, voice):
     """Through ALSA's default device, which here records."""
     env = {"ALSA_CONFIG_PATH": str(ROOT / "tests/speech/asound.conf"),
            "DUOSTORY_TEST_SOUND": str(tmp_path / "raw")}
-    result = run(tmp_path, small_model, "-s", "3", "a cat", env=env)
-    run(tmp_path, small_model, "-s", "3", "a cat", "--wav", "a.wav")
+    result = run(tmp_path, story_model, "-s", "3", "a cat", env=env)
+    run(tmp_path, story_model, "-s", "3", "a cat", "--wav", "a.wav")
     assert result.returncode == 0 and SUMMARY.fullmatch(result.stderr.decode()), result.stderr
     with wave.open(str(tmp_path / "a.wav")) as wav:
         assert abs((tmp_path / "raw").stat().st_size - 2 * wav.getnframes()) < 2 * wav.getframerate()
 
 
-def test_without_a_sound_device_the_story_goes_into_a_file_of_its_own(tmp_path, small_model, voice):
+def test_without_a_sound_device_the_story_goes_into_a_file_of_its_own(tmp_path, story_model, voice):
     (tmp_path / "asound.conf").write_text("")  # no device at all
     env = {"ALSA_CONFIG_PATH": str(tmp_path / "asound.conf")}
     for name in ("story-3.wav", "story-3-2.wav"):
-        result = run(tmp_path, small_model, "-s", "3", "-n", "60", "a cat", env=env)
+        result = run(tmp_path, story_model, "-s", "3", "-n", "60", "a cat", env=env)
         note, _, rest = result.stderr.decode().partition("\n")
         assert note == f"duostory: there is no sound device, so the story is spoken into {name}"
         assert SUMMARY.fullmatch(rest) and (tmp_path / name).stat().st_size > 44
-    result = run(tmp_path, small_model, "--device", "hw:9", "a cat", env=env)
+    result = run(tmp_path, story_model, "--device", "hw:9", "a cat", env=env)
     assert result.returncode == 1 and b"hw:9" in result.stderr and len(list(tmp_path.glob("*.wav"))) == 2
 
 
@@ -286,10 +286,10 @@ sys.exit(cli.main(sys.argv[1:]))
 
 
 @pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
-def test_a_signal_stops_a_teller_that_waits_for_the_voice(tmp_path, small_model, voice, number, status):
+def test_a_signal_stops_a_teller_that_waits_for_the_voice(tmp_path, story_model, voice, number, status):
     """The story is far ahead of the voice, or told to its end, and the voice is in the middle of a word."""
     env = environment(tmp_path, ALSA_CONFIG_PATH=str(ROOT / "tests/speech/asound.conf"))
-    process = subprocess.Popen([sys.executable, "-c", REAL_TIME, small_model, "-s", "3", "a cat"],
+    process = subprocess.Popen([sys.executable, "-c", REAL_TIME, story_model, "-s", "3", "a cat"],
                                cwd=tmp_path, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE)
     process.stdout.read(100)

@@ -24,8 +24,8 @@ STORIES = [
 
 
 @pytest.fixture(scope="module")
-def model(small_model):
-    with Model(small_model) as model:
+def model(stories260k):
+    with Model(stories260k) as model:
         yield model
 
 
@@ -84,9 +84,9 @@ def test_a_story_in_several_windows_is_foreseen_about_as_well_as_in_one(model, s
 # --- Stories ----------------------------------------------------------------------------------------------------
 
 
-def test_a_story_is_the_one_that_the_command_line_tells(model, small_model, tmp_path):
+def test_a_story_is_the_one_that_the_command_line_tells(model, stories260k, tmp_path):
     story = evaluate.tell(model, Prompt("", ""), Settings(seed=4, steps=256))
-    told = run(tmp_path, small_model, "--silent", "-s", "4")
+    told = run(tmp_path, stories260k, "--silent", "-s", "4")
     assert told.stdout.decode().strip() == story.text
     assert story.ended and story.missing == []
 
@@ -165,9 +165,9 @@ def test_the_words_are_in_the_form_in_which_they_are_looked_up():
 # --- The command ------------------------------------------------------------------------------------------------
 
 
-def test_the_table_and_json_tell_the_same(small_model, tmp_path):
+def test_the_table_and_json_tell_the_same(stories260k, tmp_path):
     (tmp_path / "test.txt").write_text(f"\n{evaluate.SEPARATOR}\n".join(STORIES) + f"\n{evaluate.SEPARATOR}\n")
-    command = ["eval", small_model, "--text", "test.txt", "--stories", "12", "-n", "40"]
+    command = ["eval", stories260k, "--text", "test.txt", "--stories", "12", "-n", "40"]
     table, data = run(tmp_path, *command), run(tmp_path, *command, "--json")
     assert table.returncode == data.returncode == 0 and table.stderr == data.stderr == b""
     table, report = table.stdout.decode(), json.loads(data.stdout)
@@ -185,8 +185,8 @@ def test_the_table_and_json_tell_the_same(small_model, tmp_path):
     assert shown == [True] * 10 + [False] * 2
 
 
-def test_without_held_out_text_only_what_is_told_is_measured(small_model, tmp_path):
-    report = json.loads(run(tmp_path, "eval", small_model, "--stories", "1", "-n", "8", "--json").stdout)
+def test_without_held_out_text_only_what_is_told_is_measured(stories260k, tmp_path):
+    report = json.loads(run(tmp_path, "eval", stories260k, "--stories", "1", "-n", "8", "--json").stdout)
     assert "text" not in report and list(report["style"]) == ["no wish", "wishes"]
 
 
@@ -201,10 +201,10 @@ def test_without_held_out_text_only_what_is_told_is_measured(small_model, tmp_pa
     (b"fine", ["-p", "2"], "--topp must be from 0.0 to 1.0"),
     (b"fine", ["-n", "-1"], "--steps must be from 0"),
 ])
-def test_bad_input_is_told_in_one_sentence(small_model, tmp_path, content, args, says):
+def test_bad_input_is_told_in_one_sentence(stories260k, tmp_path, content, args, says):
     if content is not None:
         (tmp_path / "test.txt").write_bytes(content)
-    result = run(tmp_path, "eval", small_model, "--text", "test.txt", *args)
+    result = run(tmp_path, "eval", stories260k, "--text", "test.txt", *args)
     message = result.stderr.decode()
     assert result.returncode == 1 and result.stdout == b""
     assert message.startswith("duostory: ") and message.count("\n") == 1 and says in message

@@ -180,11 +180,11 @@ def test_quantised_weights_quantise_to_themselves(w):
 # -------------------------------------------------------------------------------------- llama2.c's own files
 
 
-def test_stories260k_comes_back_as_it_was(tmp_path, shared, small_model):
+def test_stories260k_comes_back_as_it_was(tmp_path, shared, stories260k):
     original = (shared / "checkpoints" / "stories260K.bin").read_bytes()
-    formats.export(small_model, tmp_path / "out.bin")
+    formats.export(stories260k, tmp_path / "out.bin")
     ours = (tmp_path / "out.bin").read_bytes()
-    table = formats.read(small_model).config.seq_len * 8 * 4  # sines and cosines, head size 8
+    table = formats.read(stories260k).config.seq_len * 8 * 4  # sines and cosines, head size 8
     assert ours[:-table] == original[:-table]
     a, b = np.frombuffer(ours[-table:], "<f4"), np.frombuffer(original[-table:], "<f4")
     assert np.abs(a - b).max() <= 2 ** -23  # another libm's last bit; run.c does not read the table
@@ -198,13 +198,13 @@ def test_sentencepiece_models_give_llama2cs_tokenizer(shared, name, pieces):
 
 
 @pytest.mark.parametrize("form", ["llama2c-v0", "llama2c-v2", "gguf-f32"])  # Q8_0 has no groups of 4
-def test_every_way_leads_to_a_model_that_tells_the_same_story(tmp_path, small_model, form):
+def test_every_way_leads_to_a_model_that_tells_the_same_story(tmp_path, stories260k, form):
     def story(path):
         with Model(path) as model:
             return [t.id for t in model.generate(model.encode("Once upon a time"), steps=60, temperature=0.0)]
 
     model = tmp_path / "model.duo"
-    formats.convert(small_model, model, type="q8" if form == "llama2c-v2" else "f32", group_size=4)
+    formats.convert(stories260k, model, type="q8" if form == "llama2c-v2" else "f32", group_size=4)
     formats.export(model, tmp_path / "there", form)
     formats.convert(tmp_path / "there", tmp_path / "back.duo")
     assert story(tmp_path / "back.duo") == story(model)

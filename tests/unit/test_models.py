@@ -292,8 +292,8 @@ def test_the_tokenizer_of_the_manifest_is_llama2cs(shared):
     assert models.manifest()["llama2c-tokenizer"].sha256 == known
 
 
-def test_verify_takes_a_duo_file(tmp_path, small_model):
-    shutil.copy(small_model, tmp_path / "mine.duo")
+def test_verify_takes_a_duo_file(tmp_path, stories260k):
+    shutil.copy(stories260k, tmp_path / "mine.duo")
     done = run(tmp_path, "models", "verify", "mine.duo")
     assert done.returncode == 0 and b"its own checksum" in done.stdout
     with open(tmp_path / "mine.duo", "r+b") as f:
@@ -316,14 +316,14 @@ def foreign(tmp_path, shared, monkeypatch) -> Path:
     return tmp_path / "models" / "stories260K.bin"
 
 
-def test_a_foreign_model_is_converted_once(foreign, small_model):
-    assert models.to_duo(small_model) == small_model
+def test_a_foreign_model_is_converted_once(foreign, stories260k):
+    assert models.to_duo(stories260k) == stories260k
     made = models.to_duo(foreign)
     stamp = made.stat().st_mtime_ns
     assert models.to_duo(foreign) == made and made.stat().st_mtime_ns == stamp
     assert made.parent == models.cache_dir()
     from duostory.formats import read
-    assert read(made).config == read(small_model).config
+    assert read(made).config == read(stories260k).config
 
 
 def test_a_changed_model_is_converted_again_and_the_old_one_removed(foreign):

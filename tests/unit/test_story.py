@@ -12,8 +12,8 @@ from duostory.story import THE_END, Piece, Story
 from duostory.wish import Prompt
 
 @pytest.fixture(scope="module")
-def model(small_model):
-    with Model(small_model) as model:
+def model(stories260k):
+    with Model(stories260k) as model:
         yield model
 
 

@@ -51,8 +51,8 @@ def probe(home, *args) -> dict:
     return report
 
 
-def test_a_silent_story_loads_only_what_it_needs(tmp_path, small_model):
-    modules = probe(tmp_path, small_model, "--silent", "a cat")["modules"]
+def test_a_silent_story_loads_only_what_it_needs(tmp_path, story_model):
+    modules = probe(tmp_path, story_model, "--silent", "a cat")["modules"]
     names = {module.partition(".")[0] for module in modules}
     assert names <= sys.stdlib_module_names | {"duostory", "_cffi_backend"}
     assert "duostory._engine" in modules
@@ -63,11 +63,11 @@ def test_a_silent_story_loads_only_what_it_needs(tmp_path, small_model):
     assert not [module for module in modules if module.startswith("duostory.speech")]
 
 
-def test_private_memory(tmp_path, small_model):
+def test_private_memory(tmp_path, story_model):
     """Python and our modules, without the model's file and the engine's memory for it."""
     from duostory.engine import Model
 
-    with Model(small_model) as model:
+    with Model(story_model) as model:
         engine = model.info.memory
-    private = probe(tmp_path, small_model, "--silent", "a cat")["private"] - engine
+    private = probe(tmp_path, story_model, "--silent", "a cat")["private"] - engine
     assert private < 16e6  # seen: 9.3 MB on x86-64 with CPython 3.11, 2.9 of them Python alone

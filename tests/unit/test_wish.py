@@ -57,4 +57,6 @@ def test_a_beginning_stays_one_for_a_model_that_knows_wishes(wish, opening):
 
 
 def test_a_wish_without_subjects_leaves_the_choice_to_the_model():
-    assert prompt_for("tell me a story", TRAINED) == prompt_for("a story about it", TRAINED) == Prompt("", "")
+    """It gets the usual first words, or it would begin by making up a wish, and tell that."""
+    for wish in ("tell me a story", "a story about it", ""):
+        assert prompt_for(wish, TRAINED) == Prompt("", "Once upon a time")
