@@ -9,6 +9,9 @@ static const duo_kernel *const all[] = {
     &duo_kernel_avx2,
 #elif defined(__aarch64__)
     &duo_kernel_neon,
+#elif defined(__riscv) && __riscv_xlen == 64
+    &duo_kernel_rvv10,
+    &duo_kernel_rvv07,
 #endif
     &duo_kernel_scalar,
 };

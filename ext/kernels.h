@@ -47,6 +47,8 @@ extern const duo_kernel duo_kernel_scalar;
 extern const duo_kernel duo_kernel_avx2, duo_kernel_avx512;
 #elif defined(__aarch64__)
 extern const duo_kernel duo_kernel_neon;
+#elif defined(__riscv) && __riscv_xlen == 64
+extern const duo_kernel duo_kernel_rvv07, duo_kernel_rvv10;
 #endif
 
 /* The i-th kernel that this processor can run, fastest first, scalar last; NULL beyond. */

@@ -1,0 +1,97 @@
+/* kernels_rvv.c - RISC-V with a vector unit, RVV 1.0 or 0.7.1 (T-Head C906: the Milk-V Duo). The loops are kernels_rvv.S. */
+#if defined(__riscv) && __riscv_xlen == 64
+
+#define _GNU_SOURCE  /* syscall */
+
+#include "kernels.h"
+#include "mathf.h"
+
+#include <stdlib.h>
+#include <sys/auxv.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* ---------------------------------------------------------------------------- */
+/* which vector unit */
+
+int duo_rvv_version(void);
+
+enum {
+    HWPROBE = 258,                  /* system call, Linux 6.4 */
+    HWPROBE_VENDOR_EXT_THEAD_0 = 11,
+    HWPROBE_THEAD_XTHEADVECTOR = 1,
+    HWCAP_V = 1 << ('V' - 'A'),
+    GET_VECTOR_CONTROL = 70,        /* prctl, Linux 6.5 */
+    VECTOR_OFF = 1,
+};
+
+/* 7 for RVV 0.7.1, 10 for RVV 1.0, 0 for none. A vector instruction without a vector unit, or one that the kernel has not
+ * switched on, would end the program: none is tried before the kernel has said that there is one. Kernels before 6.4, as the
+ * vendor's 5.10, say V of both versions. */
+static int version(void)
+{
+    struct { int64_t key; uint64_t value; } probe = {.key = HWPROBE_VENDOR_EXT_THEAD_0};
+    int control = prctl(GET_VECTOR_CONTROL);
+    if (control >= 0 && (control & 3) == VECTOR_OFF) return 0;
+    if (getauxval(AT_HWCAP) & HWCAP_V) return duo_rvv_version();
+    if (syscall(HWPROBE, &probe, 1, 0, NULL, 0) == 0 && probe.key >= 0 && probe.value & HWPROBE_THEAD_XTHEADVECTOR)
+        return duo_rvv_version();
+    return 0;
+}
+
+static int supported07(void) { return version() == 7; }
+static int supported10(void) { return version() == 10; }
+
+/* ---------------------------------------------------------------------------- */
+
+/* Marks where a sum of products has to leave its 16 bits: plan[i] is x[i] as a byte, and negative where a new run of products
+ * begins, because the last one's inputs and this would reach 256 together (weights are at most 128). The inputs
+ * are the same for all rows, so this is done once; large inputs are rare, and a run holds five or six on average, where the
+ * worst case is two. The first two of a group are never marked. */
+static void plan_runs(int16_t *plan, const int8_t *x, size_t cols, size_t group)
+{
+    for (size_t j = 0; j < cols; j += group) {
+        int reach = 0;
+        for (size_t i = j; i < j + group; i++) {
+            int magnitude = abs(x[i]);
+            int begins = reach + magnitude > 255;
+            reach = begins ? magnitude : reach + magnitude;
+            plan[i] = (int16_t)((x[i] & 0xff) | (begins ? INT16_MIN : 0));
+        }
+    }
+}
+
+static void exp_shifted(float *x, size_t n, float shift) { duo_kernel_scalar.exp_shifted(x, n, shift); }
+
+static void swiglu(float *gate, const float *up, size_t n) { duo_kernel_scalar.swiglu(gate, up, n); }
+
+/* The table of one version. Arguments are those of kernels.h, but for the plan in the place of x. */
+#define KERNEL(ver)                                                                                                         \
+    void duo_rvv##ver##_gemv_q8(float *y, const uint8_t *w, const int16_t *plan, const float *xs, size_t rows, size_t cols, \
+                              size_t group);                                                                                \
+    void duo_rvv##ver##_gemv_f32(float *y, const float *w, const float *x, size_t rows, size_t cols);                       \
+    void duo_rvv##ver##_quantize(int8_t *q, float *scale, const float *x, size_t n, size_t group);                          \
+    void duo_rvv##ver##_mix(float *out, const float *a, const float *v, size_t head, size_t n);                             \
+    void duo_rvv##ver##_divide(float *x, size_t n, float divisor);                                                          \
+    static void gemv_q8_##ver(float *y, const uint8_t *w, const int8_t *x, const float *xs, size_t rows, size_t cols,       \
+                            size_t group)                                                                                   \
+    {                                                                                                                       \
+        int16_t plan[cols];                                                                                                 \
+        plan_runs(plan, x, cols, group);                                                                                    \
+        duo_rvv##ver##_gemv_q8(y, w, plan, xs, rows, cols, group);                                                          \
+    }                                                                                                                       \
+    static void scores_##ver(float *score, const float *q, const float *k, size_t head, size_t n, float root)               \
+    {                                                                                                                       \
+        duo_rvv##ver##_gemv_f32(score, k, q, n, head);                                                                      \
+        duo_rvv##ver##_divide(score, n, root);                                                                              \
+    }                                                                                                                       \
+    const duo_kernel duo_kernel_rvv##ver = {                                                                                \
+        "rvv" #ver, supported##ver, duo_rvv##ver##_gemv_f32, gemv_q8_##ver, duo_rvv##ver##_quantize, scores_##ver, duo_rvv##ver##_mix,\
+        exp_shifted, swiglu,                                                                                                \
+    };
+
+KERNEL(07)
+KERNEL(10)
+
+#endif
