@@ -37,7 +37,7 @@ typedef struct {
 } inputs;
 
 typedef struct {
-    float gemv_f32[ROWS], gemv_q8[ROWS], scale[COLS / GROUP], scores[PADDED], mix[PADDED], exp[COLS], swiglu[COLS];
+    float gemv_f32[ROWS], gemv_q8[ROWS], scale[COLS / GROUP], scores[PADDED], mix[PADDED], exp[COLS], swiglu[COLS], block_max[2];
     int8_t q[COLS];
 } outputs;
 
@@ -81,6 +81,7 @@ static void run(const duo_kernel *k, const inputs *in, outputs *out)
     k->exp_shifted(out->exp, COLS, 2.0f);
     memcpy(out->swiglu, in->x, sizeof out->swiglu);
     k->swiglu(out->swiglu, in->values, COLS);
+    k->block_max(out->block_max, in->x, COLS);
     /* beyond what was asked for, a kernel may leave anything */
     out->gemv_f32[ROWS - 1] = 0;
     memset(out->scores + POSITIONS, 0, sizeof(float) * (PADDED - POSITIONS));

@@ -40,6 +40,9 @@ typedef struct {
 
     /* gate[i] = gate[i] * sigmoid(gate[i]) * up[i]. */
     void (*swiglu)(float *gate, const float *up, size_t n);
+
+    /* max[b] = the largest of x[32 b] to x[32 b + 31], or as far as n goes. */
+    void (*block_max)(float *max, const float *x, size_t n);
 } duo_kernel;
 
 extern const duo_kernel duo_kernel_scalar;

@@ -83,14 +83,20 @@
 .macro vfadd_vv vd, vs2, vs1
     op_fvv 0x00, \vd, \vs2, \vs1
 .endm
-.macro vfmax_vv vd, vs2, vs1
-    op_fvv 0x06, \vd, \vs2, \vs1
+.macro vfredmax_vs vd, vs2, vs1
+    op_fvv 0x07, \vd, \vs2, \vs1
 .endm
 .macro vfmul_vv vd, vs2, vs1
     op_fvv 0x24, \vd, \vs2, \vs1
 .endm
 .macro vfmul_vf vd, vs2, rs1
     op_fvf 0x24, \vd, \vs2, \rs1
+.endm
+.macro vfadd_vf vd, vs2, rs1
+    op_fvf 0x00, \vd, \vs2, \rs1
+.endm
+.macro vfrdiv_vf vd, vs2, rs1       /* rs1 / vs2 */
+    op_fvf 0x21, \vd, \vs2, \rs1
 .endm
 .macro vfdiv_vf vd, vs2, rs1
     op_fvf 0x20, \vd, \vs2, \rs1
@@ -424,6 +430,41 @@ FUNCTION(quantize)
     bnez a3, 1b
     ret
 END(quantize)
+
+/* silu(gate a0, e a1, up a2, n a3): gate[i] *= 1 / (1 + e[i]) * up[i], n <= 32 */
+FUNCTION(silu)
+    li t0, 0x3f800000               /* 1 */
+    fmv.w.x ft0, t0
+    vset x0, a3, 2, 3
+    vle32 v0, a1
+    vfadd_vf v0, v0, ft0
+    vfrdiv_vf v0, v0, ft0
+    vle32 v8, a0
+    vle32 v16, a2
+    vfmul_vv v0, v8, v0
+    vfmul_vv v0, v0, v16
+    vse32 v0, a0
+    ret
+END(silu)
+
+/* block_max(max a0, x a1, n a2) */
+FUNCTION(block_max)
+    li t6, 32
+    li t5, 1
+1:  mv t0, a2
+    bltu t0, t6, 2f
+    mv t0, t6
+2:  vset x0, t0, 2, 3
+    vle32 v0, a1
+    vfredmax_vs v8, v0, v0
+    vset x0, t5, 2, 0
+    vse32 v8, a0
+    addi a0, a0, 4
+    addi a1, a1, 128
+    sub a2, a2, t0
+    bnez a2, 1b
+    ret
+END(block_max)
 
 #endif
 

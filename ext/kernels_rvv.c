@@ -62,9 +62,36 @@ static void plan_runs(int16_t *plan, const int8_t *x, size_t cols, size_t group)
     }
 }
 
-static void exp_shifted(float *x, size_t n, float shift) { duo_kernel_scalar.exp_shifted(x, n, shift); }
+/* x[i] = exp(x[i]). There are no vectors of doubles, so these are scalar; four at a time, because each waits long for its own
+ * results. */
+static void exp_all(float *x, size_t n)
+{
+    for (; n >= 4; n -= 4, x += 4) {
+        double z[4], shifted[4], r[4], s[4], high[4], low[4];
+        uint64_t k[4], bits[4];
+        int inside = 1;
+        for (int i = 0; i < 4; i++) inside &= (x[i] <= DUO_EXP_MAX) & (x[i] >= DUO_EXP_MIN);
+        if (!inside) {
+            for (int i = 0; i < 4; i++) x[i] = duo_expf(x[i]);
+            continue;
+        }
+        for (int i = 0; i < 4; i++) z[i] = DUO_EXP_SCALE * (double)x[i];
+        for (int i = 0; i < 4; i++) shifted[i] = z[i] + DUO_EXP_ROUND;
+        for (int i = 0; i < 4; i++) memcpy(&k[i], &shifted[i], sizeof k[i]);
+        for (int i = 0; i < 4; i++) bits[i] = duo_exp_table[k[i] % DUO_EXP_N] + (k[i] << 47);
+        for (int i = 0; i < 4; i++) r[i] = z[i] - (shifted[i] - DUO_EXP_ROUND);
+        for (int i = 0; i < 4; i++) memcpy(&s[i], &bits[i], sizeof s[i]);
+        for (int i = 0; i < 4; i++) high[i] = DUO_EXP_C3 * r[i] + DUO_EXP_C2, low[i] = DUO_EXP_C1 * r[i] + 1;
+        for (int i = 0; i < 4; i++) x[i] = (float)((high[i] * (r[i] * r[i]) + low[i]) * s[i]);
+    }
+    for (size_t i = 0; i < n; i++) x[i] = duo_expf(x[i]);
+}
 
-static void swiglu(float *gate, const float *up, size_t n) { duo_kernel_scalar.swiglu(gate, up, n); }
+static void exp_shifted(float *x, size_t n, float shift)
+{
+    for (size_t i = 0; i < n; i++) x[i] -= shift;
+    exp_all(x, n);
+}
 
 /* The table of one version. Arguments are those of kernels.h, but for the plan in the place of x. */
 #define KERNEL(ver)                                                                                                         \
@@ -74,6 +101,8 @@ static void swiglu(float *gate, const float *up, size_t n) { duo_kernel_scalar.s
     void duo_rvv##ver##_quantize(int8_t *q, float *scale, const float *x, size_t n, size_t group);                          \
     void duo_rvv##ver##_mix(float *out, const float *a, const float *v, size_t head, size_t n);                             \
     void duo_rvv##ver##_divide(float *x, size_t n, float divisor);                                                          \
+    void duo_rvv##ver##_silu(float *gate, const float *e, const float *up, size_t n);                                       \
+    void duo_rvv##ver##_block_max(float *max, const float *x, size_t n);                                                    \
     static void gemv_q8_##ver(float *y, const uint8_t *w, const int8_t *x, const float *xs, size_t rows, size_t cols,       \
                             size_t group)                                                                                   \
     {                                                                                                                       \
@@ -86,9 +115,19 @@ static void swiglu(float *gate, const float *up, size_t n) { duo_kernel_scalar.s
         duo_rvv##ver##_gemv_f32(score, k, q, n, head);                                                                      \
         duo_rvv##ver##_divide(score, n, root);                                                                              \
     }                                                                                                                       \
+    static void swiglu_##ver(float *gate, const float *up, size_t n)                                                        \
+    {                                                                                                                       \
+        for (size_t i = 0; i < n; i += DUO_LANES) {                                                                         \
+            float e[DUO_LANES];                                                                                             \
+            size_t count = n - i < DUO_LANES ? n - i : DUO_LANES;                                                           \
+            for (size_t j = 0; j < count; j++) e[j] = -gate[i + j];                                                         \
+            exp_all(e, count);                                                                                              \
+            duo_rvv##ver##_silu(gate + i, e, up + i, count);                                                                \
+        }                                                                                                                   \
+    }                                                                                                                       \
     const duo_kernel duo_kernel_rvv##ver = {                                                                                \
         "rvv" #ver, supported##ver, duo_rvv##ver##_gemv_f32, gemv_q8_##ver, duo_rvv##ver##_quantize, scores_##ver, duo_rvv##ver##_mix,\
-        exp_shifted, swiglu,                                                                                                \
+        exp_shifted, swiglu_##ver, duo_rvv##ver##_block_max,                                                                \
     };
 
 KERNEL(07)
