@@ -5,7 +5,7 @@
  * so that an assembler needs to know neither. Only vl = 32 or less with groups of at least 32 elements at VLEN 128 is
  * used, so larger registers work too. Nothing reads beyond vl, whose elements 0.7.1 clears and 1.0 leaves.
  *
- * Prototypes and meaning are in kernels_rvv.c. a0-a7 are the arguments in order; only temporaries are changed.
+ * Prototypes and meaning are in kernels_rvv.c.
  */
 #if defined(__riscv) && !defined(RVV)
 
@@ -139,16 +139,17 @@
     .endif
 .endm
 
-/* run v8 += w * x, where x is a byte, or negative if it begins a new run */
-.macro product w, x
-    bgez \x, 1f
-    vset x0, t6, 1, 2               /* a new run: add the last one to the dot products */
+/* run v8 += w * x; but if `bit` of s1 is set, this begins a new run, and the last one goes to the dot products */
+.macro product w, x, bit
+    andi s2, s1, \bit
+    beqz s2, 8f
+    vset x0, t6, 1, 2
     vwadd_wv v16, v16, v8
     vset x0, t6, 0, 1
     vwmul_vx v8, \w, \x
-    j 2f
-1:  vwmacc_vx v8, \x, \w
-2:
+    j 9f
+8:  vwmacc_vx v8, \x, \w
+9:
 .endm
 
 /* int duo_rvv_version(void): which of the two this is, or 0 when registers are shorter than 128 bits. Asks by vsetvli alone,
@@ -189,18 +190,21 @@ duo_rvv_version:
 
 #elif defined(RVV)
 
-/* gemv_q8(y a0, w a1, plan a2, xs a3, rows a4, cols a5, group a6)
+/* gemv_q8(y a0, w a1, x a2, xs a3, rows a4, cols a5, group a6, runs a7)
  * v24: sums of 32 rows, f32. v16: a group's dot products, i32. v8: a run of products that fits 16 bits.
  * v0, v2 and v4, v6: weights of 32 rows for two inputs each; one pair is on its way while the other is used. */
 FUNCTION(gemv_q8)
+    addi sp, sp, -32
+    sd s0, 0(sp)
+    sd s1, 8(sp)
+    sd s2, 16(sp)
     li t6, 32
-
-10: mv a7, a2                       /* for each 32 rows */
+1:  mv s0, a7                       /* for each 32 rows */
     mv t5, a3
     mv t4, a5
     vset x0, t6, 2, 3
     vzero v24
-20: flw ft1, 0(a1)                  /* for each group: call the scales' cache lines */
+2:  flw ft1, 0(a1)                  /* for each group: call the cache lines of its scales */
     flw ft2, 64(a1)
     mv t3, a1
     addi a1, a1, 128
@@ -213,37 +217,39 @@ FUNCTION(gemv_q8)
     vzero v16
     vset x0, t6, 0, 1
     sub t4, t4, a6
-    slli t2, a6, 1
-    add t2, t2, a7                  /* end of the group's plan */
-    lh t0, 0(a7)
-    lh t1, 2(a7)
+    add t2, a2, a6
+    lbu s1, 0(s0)
+    lb t0, 0(a2)
+    lb t1, 1(a2)
     vle8 v4, a1
     addi a1, a1, 32
     vle8 v6, a1
     addi a1, a1, 32
-    vwmul_vx v8, v0, t0
-    j 40f
-30: lh t0, 0(a7)                    /* for each four inputs */
-    lh t1, 2(a7)
+    vwmul_vx v8, v0, t0             /* the first run begins */
+    j 4f
+3:  lbu s1, 0(s0)                   /* for each four inputs */
+    lb t0, 0(a2)
+    lb t1, 1(a2)
     vle8 v4, a1
     addi a1, a1, 32
     vle8 v6, a1
     addi a1, a1, 32
-    product v0, t0
-40: product v2, t1
-    lh t0, 4(a7)
-    lh t1, 6(a7)
-    addi a7, a7, 8
-    beq a7, t2, 50f
+    product v0, t0, 1
+4:  product v2, t1, 2
+    lb t0, 2(a2)
+    lb t1, 3(a2)
+    addi a2, a2, 4
+    addi s0, s0, 1
+    beq a2, t2, 5f
     vle8 v0, a1
     addi a1, a1, 32
     vle8 v2, a1
     addi a1, a1, 32
-    product v4, t0
-    product v6, t1
-    j 30b
-50: product v4, t0
-    product v6, t1
+    product v4, t0, 4
+    product v6, t1, 8
+    j 3b
+5:  product v4, t0, 4
+    product v6, t1, 8
     vset x0, t6, 1, 2
     vwadd_wv v16, v16, v8
     vset x0, t6, 2, 3
@@ -254,11 +260,16 @@ FUNCTION(gemv_q8)
     vfmul_vv v16, v16, v0
     vfmul_vf v16, v16, ft0
     vfadd_vv v24, v24, v16
-    bnez t4, 20b
+    bnez t4, 2b
     vse32 v24, a0
     addi a0, a0, 128
+    sub a2, a2, a5
     addi a4, a4, -32
-    bgtz a4, 10b
+    bgtz a4, 1b
+    ld s0, 0(sp)
+    ld s1, 8(sp)
+    ld s2, 16(sp)
+    addi sp, sp, 32
     ret
 END(gemv_q8)
 

@@ -45,19 +45,25 @@ static int supported10(void) { return version() == 10; }
 
 /* ---------------------------------------------------------------------------- */
 
-/* Marks where a sum of products has to leave its 16 bits: plan[i] is x[i] as a byte, and negative where a new run of products
- * begins, because the last one's inputs and this would reach 256 together (weights are at most 128). The inputs
- * are the same for all rows, so this is done once; large inputs are rare, and a run holds five or six on average, where the
- * worst case is two. The first two of a group are never marked. */
-static void plan_runs(int16_t *plan, const int8_t *x, size_t cols, size_t group)
+/* Finds where a sum of products has to leave its 16 bits: bit i of runs[j / 4] is set where input j + i begins a new run of
+ * products, because with it the last run's inputs would reach 256 (weights are at most 128). The inputs are the same for all
+ * rows, so this is done once; large inputs are rare, and a run holds five or six on average where the worst case is two.
+ * The first two inputs of a group are never marked. */
+static void find_runs(uint8_t *runs, const int8_t *x, size_t cols, size_t group)
 {
     for (size_t j = 0; j < cols; j += group) {
-        int reach = 0;
-        for (size_t i = j; i < j + group; i++) {
-            int magnitude = abs(x[i]);
-            int begins = reach + magnitude > 255;
-            reach = begins ? magnitude : reach + magnitude;
-            plan[i] = (int16_t)((x[i] & 0xff) | (begins ? INT16_MIN : 0));
+        unsigned reach = 0;
+        for (size_t i = j; i < j + group; i += 4) {
+            unsigned flags = 0;
+            for (unsigned bit = 0; bit < 4; bit++) {
+                unsigned magnitude = abs(x[i + bit]);
+                reach += magnitude;
+                if (reach > 255) {
+                    flags |= 1u << bit;
+                    reach = magnitude;
+                }
+            }
+            runs[i / 4] = (uint8_t)flags;
         }
     }
 }
@@ -93,10 +99,10 @@ static void exp_shifted(float *x, size_t n, float shift)
     exp_all(x, n);
 }
 
-/* The table of one version. Arguments are those of kernels.h, but for the plan in the place of x. */
+/* The table of one version. Arguments are those of kernels.h. */
 #define KERNEL(ver)                                                                                                         \
-    void duo_rvv##ver##_gemv_q8(float *y, const uint8_t *w, const int16_t *plan, const float *xs, size_t rows, size_t cols, \
-                              size_t group);                                                                                \
+    void duo_rvv##ver##_gemv_q8(float *y, const uint8_t *w, const int8_t *x, const float *xs, size_t rows, size_t cols,     \
+                              size_t group, const uint8_t *runs);                                                           \
     void duo_rvv##ver##_gemv_f32(float *y, const float *w, const float *x, size_t rows, size_t cols);                       \
     void duo_rvv##ver##_quantize(int8_t *q, float *scale, const float *x, size_t n, size_t group);                          \
     void duo_rvv##ver##_mix(float *out, const float *a, const float *v, size_t head, size_t n);                             \
@@ -106,9 +112,9 @@ static void exp_shifted(float *x, size_t n, float shift)
     static void gemv_q8_##ver(float *y, const uint8_t *w, const int8_t *x, const float *xs, size_t rows, size_t cols,       \
                             size_t group)                                                                                   \
     {                                                                                                                       \
-        int16_t plan[cols];                                                                                                 \
-        plan_runs(plan, x, cols, group);                                                                                    \
-        duo_rvv##ver##_gemv_q8(y, w, plan, xs, rows, cols, group);                                                          \
+        uint8_t runs[cols / 4];                                                                                             \
+        find_runs(runs, x, cols, group);                                                                                    \
+        duo_rvv##ver##_gemv_q8(y, w, x, xs, rows, cols, group, runs);                                                       \
     }                                                                                                                       \
     static void scores_##ver(float *score, const float *q, const float *k, size_t head, size_t n, float root)               \
     {                                                                                                                       \

@@ -1,19 +1,13 @@
-/*
- * c906sim.c - QEMU TCG plugin: dynamic instruction mix, L1D model and timing estimate for a
- * T-Head C906 class core (in-order, single issue, RVV 0.7.1, VLEN 128, 64-bit vector datapath).
+/* c906sim.c - a QEMU plugin that estimates the cycles a program takes on a T-Head C906: one instruction a cycle, in order,
+ * vectors of 128 bits on a 64-bit datapath.
  *
- * Works with RVV 0.7.1 programs (qemu 5.2 built with --enable-plugins) and with RVV 1.0 programs
- * (Debian bookworm qemu-user 7.2).  Build:
- *     gcc -O2 -fPIC -shared -I<dir of qemu-plugin.h> -o c906sim.so c906sim.c
- * Use:  qemu-riscv64 -cpu ... -plugin c906sim.so,arg=rvv=0.7,arg=out=FILE ... prog   (5.2 syntax)
- *       qemu-riscv64 -cpu ... -plugin c906sim.so,rvv=1.0,out=FILE ... prog           (7.2 syntax)
+ * It runs RVV 1.0 programs; the C906's RVV 0.7.1 instructions do the same work in the same time. Each instruction goes
+ * through a scoreboard: it waits for its operands, for the register it writes, for its unit and for its cache lines. What
+ * it waits is charged to it, so that all charges add up to the total.
  *
- * Two estimates are kept side by side:
- *   A  class sum : sum over instructions of a fixed cost per class (no overlap, no dependences)
- *   B  scoreboard: in-order issue with operand, WAW, functional unit and cache-line ready times
+ *     qemu-riscv64 -cpu rv64,v=true,vlen=128 -plugin c906sim.so,out=FILE,NAME=VALUE... PROGRAM
  *
- * Every number that describes the machine is in the table `P` below and can be set on the command
- * line as name=value.  Where each number comes from is written in MODEL.md.
+ * Every number that describes the machine is in the table below, can be set by name, and is explained in MODEL.md.
  */
 #include <inttypes.h>
 #include <stdbool.h>
@@ -49,7 +43,6 @@ static const struct { const char *name; double *v; } PNAME[] = {
     N(vld), N(v2x), N(viq),
 #undef N
 };
-static bool rvv10;
 static const char *out_path = "c906sim.out";
 
 /* ---------------------------------------------------------------- instruction classes */
@@ -70,7 +63,7 @@ static const char *const CNAME[C_N] = {
 
 struct insn {
     uint64_t pc, count;
-    double cyc;                     /* model B cycles charged to this instruction */
+    double cycles;                  /* charged to this instruction so far */
     uint32_t raw;
     uint8_t cls, len;
     uint8_t dst, src[3];            /* scalar (x, f) operands; NOREG when absent */
@@ -88,7 +81,7 @@ static void rs_int(struct insn *d, int k, unsigned r) { d->src[k] = r ? r : NORE
 
 static void decode16(struct insn *d, unsigned w)
 {
-    unsigned q = w & 3, f3 = w >> 13, r = (w >> 7) & 31, r2 = (w >> 2) & 31, p1 = 8 + ((w >> 7) & 7), p2 = 8 + ((w >> 2) & 7);
+    unsigned q = w & 3, f3 = w >> 13, r = (w >> 7) & 31, r2 = (w >> 2) & 31, p1 = 8 + (r & 7), p2 = 8 + (r2 & 7);
     d->cls = C_INT;
     switch (q << 3 | f3) {
     case 0x00: rd_int(d, p2); rs_int(d, 0, 2); break;                                           /* addi4spn */
@@ -143,54 +136,43 @@ static void decode_v(struct insn *d, uint32_t w)
         else if (f6 == 0x27) d->cls = C_VMUL;               /* vsmul */
     } else if (opm) {
         if (f6 <= 0x07 && f3 == 2) { d->cls = C_VRED; d->wd = 0; d->w1 = 0; }
-        else if (f6 == (rvv10 ? 0x10 : 0x0c) && f3 == 2) { d->cls = C_V2X; d->vd = NOREG; d->wd = 0; rd_int(d, vd); d->vs1 = NOREG; d->w2 = 0;
-            if (!rvv10) rs_int(d, 0, s1); }
-        else if (f6 == (rvv10 ? 0x10 : 0x0d) && f3 == 6) { d->cls = C_X2V; d->vs2 = NOREG; d->wd = 0; }
-        else if (!rvv10 && (f6 == 0x14 || f6 == 0x15)) { d->cls = C_V2X; d->vd = NOREG; d->wd = 0; rd_int(d, vd); d->vs1 = NOREG; d->w2 = 0; }
-        else if (f6 == (rvv10 ? 0x14 : 0x16)) { d->cls = C_VMASK; d->vs1 = NOREG; d->w2 = 0; }
-        else if (rvv10 && f6 == 0x12) { d->cls = C_VWIDE; d->vs1 = NOREG; }
+        else if (f6 == 0x10 && f3 == 2) { d->cls = C_V2X; d->vd = d->vs1 = NOREG; d->wd = d->w2 = 0; rd_int(d, vd); }
+        else if (f6 == 0x10 && f3 == 6) { d->cls = C_X2V; d->vs2 = NOREG; d->wd = 0; }
+        else if (f6 == 0x14) { d->cls = C_VMASK; d->vs1 = NOREG; d->w2 = 0; }
+        else if (f6 == 0x12) { d->cls = C_VWIDE; d->vs1 = NOREG; }
         else if (f6 == 0x0e || f6 == 0x0f) d->cls = C_VPERM;
         else if (f6 == 0x17) d->cls = C_VGATHER;            /* vcompress */
         else if (f6 >= 0x18 && f6 <= 0x1f) { d->cls = C_VMASK; d->wd = d->w1 = d->w2 = 0; }
         else if (f6 >= 0x20 && f6 <= 0x23) d->cls = C_VFDIV;
         else if (f6 >= 0x24 && f6 <= 0x27) d->cls = C_VMUL;
         else if (f6 >= 0x28 && f6 <= 0x2f) { d->cls = C_VMUL; d->vs3 = vd; }
-        else if (f6 >= 0x30) { d->cls = C_VWIDE; d->wd = 2; if (f6 >= 0x34 && f6 <= 0x37) d->w2 = 2; if (f6 >= 0x3c) d->vs3 = vd; }
+        else if (f6 >= 0x30) {
+            d->cls = C_VWIDE; d->wd = 2;
+            if (f6 >= 0x34 && f6 <= 0x37) d->w2 = 2;
+            if (f6 >= 0x3c) d->vs3 = vd;
+        }
     } else if (opf) {
-        unsigned cvt = rvv10 ? 0x12 : 0x22, un1 = rvv10 ? 0x13 : 0x23;
         d->cls = C_VFP;
         if (f3 == 1 && (f6 == 1 || f6 == 3 || f6 == 5 || f6 == 7)) { d->cls = C_VFRED; d->wd = 0; d->w1 = 0; }
-        else if (f6 == (rvv10 ? 0x10 : 0x0c) && f3 == 1) { d->cls = C_V2X; d->vd = NOREG; d->wd = 0; d->dst = F(vd); d->vs1 = NOREG; d->w2 = 0; }
-        else if (f6 == (rvv10 ? 0x10 : 0x0d) && f3 == 5) { d->cls = C_X2V; d->vs2 = NOREG; d->wd = 0; }
+        else if (f6 == 0x10 && f3 == 1) { d->cls = C_V2X; d->vd = d->vs1 = NOREG; d->wd = d->w2 = 0; d->dst = F(vd); }
+        else if (f6 == 0x10 && f3 == 5) { d->cls = C_X2V; d->vs2 = NOREG; d->wd = 0; }
         else if (f6 == 0x17) { d->cls = C_X2V; if (w >> 25 & 1) d->vs2 = NOREG; }
         else if (f6 >= 0x18 && f6 <= 0x1f) { d->cls = C_VCMP; d->wd = 0; }
         else if (f6 == 0x20 || f6 == 0x21) d->cls = C_VFDIV;
-        else if (f6 == cvt && f3 == 1) { d->vs1 = NOREG; if (s1 >= 0x10) { d->cls = C_VNARROW; d->w2 = 2; } else if (s1 >= 8) { d->cls = C_VWIDE; d->wd = 2; } }
-        else if (f6 == un1 && f3 == 1) { d->cls = C_VFDIV; d->vs1 = NOREG; }
+        else if (f6 == 0x12 && f3 == 1) {                   /* conversions */
+            d->vs1 = NOREG;
+            if (s1 >= 0x10) d->cls = C_VNARROW, d->w2 = 2;
+            else if (s1 >= 8) d->cls = C_VWIDE, d->wd = 2;
+        }
+        else if (f6 == 0x13 && f3 == 1) { d->cls = C_VFDIV; d->vs1 = NOREG; }
         else if (f6 == 0x24) d->cls = C_VFMA;
         else if (f6 >= 0x28 && f6 <= 0x2f) { d->cls = C_VFMA; d->vs3 = vd; }
         else if (f6 == 0x31 || f6 == 0x33) { d->cls = C_VFRED; d->wd = 0; d->w1 = 0; }
-        else if (f6 >= 0x30) { d->cls = C_VWIDE; d->wd = 2; if (f6 == 0x34 || f6 == 0x36) d->w2 = 2; if (f6 >= 0x3c) d->vs3 = vd; }
-    }
-}
-
-/* T-Head scalar extensions (custom-0) */
-static void decode_xthead(struct insn *d, uint32_t w)
-{
-    unsigned rd = (w >> 7) & 31, f3 = (w >> 12) & 7, r1 = (w >> 15) & 31, r2 = (w >> 20) & 31, f5 = w >> 27, f7 = w >> 25;
-    d->cls = C_INT;
-    switch (f3) {
-    case 0: d->cls = C_SYS; break;
-    case 1:
-        rd_int(d, rd); rs_int(d, 0, r1);
-        if (f5 == 0 || f7 == 0x20 || f7 == 0x21) rs_int(d, 1, r2);
-        if (f7 >= 0x10 && f7 <= 0x15) { d->cls = C_MUL; rs_int(d, 1, r2); rs_int(d, 2, rd); }
-        break;
-    case 2: case 3: rd_int(d, rd); rs_int(d, 0, r1); break;
-    case 4: d->cls = C_LOAD; rd_int(d, rd); rs_int(d, 0, r1); if (!(f5 & 1)) rs_int(d, 1, r2); break;
-    case 5: d->cls = C_STORE; rs_int(d, 0, r1); rs_int(d, 1, rd); if (!(f5 & 1)) rs_int(d, 2, r2); break;
-    case 6: d->cls = C_FLOAD; d->dst = F(rd); rs_int(d, 0, r1); rs_int(d, 1, r2); break;
-    case 7: d->cls = C_FSTORE; d->src[2] = F(rd); rs_int(d, 0, r1); rs_int(d, 1, r2); break;
+        else if (f6 >= 0x30) {
+            d->cls = C_VWIDE; d->wd = 2;
+            if (f6 == 0x34 || f6 == 0x36) d->w2 = 2;
+            if (f6 >= 0x3c) d->vs3 = vd;
+        }
     }
 }
 
@@ -214,7 +196,10 @@ static void decode32(struct insn *d, uint32_t w)
         }
         break;
     case 0x13: case 0x1b: rd_int(d, rd); rs_int(d, 0, r1); break;
-    case 0x33: case 0x3b: rd_int(d, rd); rs_int(d, 0, r1); rs_int(d, 1, r2); if (f7 == 1) d->cls = f3 < 4 ? C_MUL : C_DIV; break;
+    case 0x33: case 0x3b:
+        rd_int(d, rd); rs_int(d, 0, r1); rs_int(d, 1, r2);
+        if (f7 == 1) d->cls = f3 < 4 ? C_MUL : C_DIV;
+        break;
     case 0x17: case 0x37: rd_int(d, rd); break;
     case 0x63: d->cls = C_BRANCH; rs_int(d, 0, r1); rs_int(d, 1, r2); break;
     case 0x67: rs_int(d, 0, r1); /* fall through */
@@ -230,7 +215,6 @@ static void decode32(struct insn *d, uint32_t w)
         break;
     }
     case 0x57: decode_v(d, w); break;
-    case 0x0b: decode_xthead(d, w); break;
     case 0x2f: d->cls = C_LOAD; rd_int(d, rd); rs_int(d, 0, r1); rs_int(d, 1, r2); break;
     default: d->cls = C_SYS; break;
     }
@@ -239,7 +223,7 @@ static void decode32(struct insn *d, uint32_t w)
 /* ---------------------------------------------------------------- data cache and memory */
 #define MAXWAYS 16
 static uint64_t *tag; static uint8_t *fifo; static unsigned sets, ways;
-static uint64_t n_access, n_miss_ld, n_miss_st, n_stream, n_random;
+static uint64_t n_miss_ld, n_miss_st, n_stream, n_random;
 static struct { uint64_t line; uint64_t used; } stream[8];
 static double bus_free, line_cycles, miss_cycles;
 
@@ -295,10 +279,9 @@ static double wb[64];               /* x, f: multi-cycle result written back; a 
 static double slot_free;            /* issue port free */
 static double valu_free, lsu_free, div_free, fdiv_free;
 static double viq_start[16]; static unsigned viq_n;
-static double sum_a;                /* model A */
-static uint64_t n_cls[C_N]; static double a_cls[C_N], b_cls[C_N];
-static uint64_t n_vec[4][4];        /* [log2 sew/8][log2 lmul] vector arithmetic */
-static uint64_t v_elems_ld, bytes_ld, bytes_st, n_misp, n_insn;
+static uint64_t n_cls[C_N];
+static double cycles_of[C_N];
+static uint64_t n_misp, n_insn;
 static unsigned lmul = 1, sew = 8;
 static uint8_t gshare[4096]; static unsigned hist;
 
@@ -310,8 +293,8 @@ static double mx(double a, double b) { return a > b ? a : b; }
 static void set_vtype(uint32_t vt)
 {
     if (vt == ~0u) return;
-    unsigned l = rvv10 ? vt & 7 : vt & 3;
-    sew = 8u << (rvv10 ? vt >> 3 & 7 : vt >> 2 & 7);
+    unsigned l = vt & 7;
+    sew = 8u << (vt >> 3 & 7);
     lmul = l < 4 ? 1u << l : 1;
 }
 
@@ -348,7 +331,7 @@ static void group_read(unsigned r, unsigned n, double start, double step)
 static void retire(struct insn *d, uint64_t next_pc)
 {
     unsigned n = lmul, c = d->cls;
-    double t = slot_free, t0, slots = 1, cost_a = 1;
+    double t = slot_free, t0, slots = 1;
     bool vec = c >= C_VLOAD;
 
     for (int k = 0; k < 3; k++) if (d->src[k] != NOREG) t = mx(t, ready[d->src[k]]);
@@ -357,17 +340,17 @@ static void retire(struct insn *d, uint64_t next_pc)
         double lat = 1;
         switch (c) {
         case C_MUL: lat = P.mul; break;
-        case C_DIV: lat = P.div; t = mx(t, div_free); cost_a = P.div; break;
+        case C_DIV: lat = P.div; t = mx(t, div_free); break;
         case C_FP: { unsigned op = d->raw >> 27; lat = op < 2 ? P.fadd : op == 2 ? P.fmul : P.fcvt; break; }
         case C_FMA: lat = P.fma; break;
-        case C_FDIV: lat = P.fdiv; cost_a = P.fdiv; break;
+        case C_FDIV: lat = P.fdiv; break;
         case C_LOAD: case C_FLOAD: lat = P.ld; t = mx(t, lsu_free); break;
         case C_STORE: case C_FSTORE: t = mx(t, lsu_free); break;
-        case C_VSET: slots = cost_a = P.vset; lat = P.vset; set_vtype(d->vtype); break;
-        case C_SYS: cost_a = 4; slots = 4; break;
+        case C_VSET: slots = P.vset; lat = P.vset; set_vtype(d->vtype); break;
+        case C_SYS: slots = 4; break;
         }
         if (d->dst != NOREG && c != C_FP && c != C_FMA && c != C_FDIV) t = mx(t, wb[d->dst]);
-        if (c == C_FP || c == C_FMA || c == C_FDIV) {                      /* these sit in the vector/FP queue, not in the pipe */
+        if (c == C_FP || c == C_FMA || c == C_FDIV) {        /* these sit in the vector/FP queue, not in the pipe */
             double start = mx(slot_free, valu_free);
             for (int k = 0; k < 3; k++) if (d->src[k] != NOREG) start = mx(start, ready[d->src[k]]);
             if (d->dst != NOREG) start = mx(start, wb[d->dst]);
@@ -381,7 +364,6 @@ static void retire(struct insn *d, uint64_t next_pc)
         for (unsigned i = 0; i < n_mline; i++) wait = mx(wait, line_wait(mline[i], m_store, t));
         if (n_mline) {
             lsu_free = t + 1;
-            cost_a += wait;
             if (m_store && wait > 0) slots += wait;
         }
         if (c == C_DIV) div_free = t + lat;
@@ -392,7 +374,7 @@ static void retire(struct insn *d, uint64_t next_pc)
         if (c == C_BRANCH) {
             bool taken = next_pc != d->pc + d->len;
             unsigned i = ((d->pc >> 1) ^ hist) & 4095;
-            if ((gshare[i] >= 2) != taken) { n_misp++; slots += P.brpen; cost_a += P.brpen; }
+            if ((gshare[i] >= 2) != taken) n_misp++, slots += P.brpen;
             if (taken) { if (gshare[i] < 3) gshare[i]++; } else if (gshare[i]) gshare[i]--;
             hist = (hist << 1 | taken) & 1023;
         }
@@ -418,7 +400,8 @@ static void retire(struct insn *d, uint64_t next_pc)
         if (mem) {
             start = mx(start, lsu_free);
             if (d->vs3 != NOREG && c != C_VLOAD) start = mx(start, group_ready(d->vs3, regs, 2));
-            if (d->vd != NOREG) start = mx(start, mx(group_ready(d->vd, regs, 2) + 1 - P.vld, group_unread(d->vd, regs, P.vld, 2)));
+            if (d->vd != NOREG)
+                start = mx(start, mx(group_ready(d->vd, regs, 2) + 1 - P.vld, group_unread(d->vd, regs, P.vld, 2)));
             if (d->vs3 != NOREG && c != C_VLOAD) group_read(d->vs3, regs, start, 2);
             double wait = 0;
             for (unsigned i = 0; i < n_mline; i++) {
@@ -426,19 +409,19 @@ static void retire(struct insn *d, uint64_t next_pc)
                 double w = line_wait(mline[i], m_store, ti);
                 wait = mx(wait, w);
             }
-            cost_a = occ + wait;
             lsu_free = start + occ + (m_store ? wait : 0);
-            if (d->vd != NOREG) for (unsigned k = 0; k < regs; k++) ready[V((d->vd + k) & 31)] = start + P.vld + 2 * k + wait;
-            t = mx(t, start - 2 * P.vslot);                  /* LSU accepts an instruction a little early, then the pipe blocks */
+            if (d->vd != NOREG)
+                for (unsigned k = 0; k < regs; k++) ready[V((d->vd + k) & 31)] = start + P.vld + 2 * k + wait;
+            t = mx(t, start - 2 * P.vslot);                  /* accepted a little early, then the pipe blocks */
         } else {
-            cost_a = c == C_V2X ? P.v2x : occ;
             start = mx(start, valu_free);
             if (d->dst != NOREG) start = mx(start, wb[d->dst]);
             double step = regs ? occ / regs : 2;
             if (d->vs2 != NOREG) start = mx(start, group_ready(d->vs2, g2, g2 == regs ? step : 2 * step));
             if (d->vs1 != NOREG) start = mx(start, group_ready(d->vs1, g1, g1 == regs ? step : 2 * step));
             if (d->vs3 != NOREG) start = mx(start, group_ready(d->vs3, d->vs3 == d->vd ? gd : 1, step));
-            if (d->vd != NOREG) start = mx(start, mx(group_ready(d->vd, gd, step) + 1, group_unread(d->vd, gd, lat, step)));  /* WAW: one later than forwarding */
+            if (d->vd != NOREG)                              /* write after write: one later than forwarding */
+                start = mx(start, mx(group_ready(d->vd, gd, step) + 1, group_unread(d->vd, gd, lat, step)));
             if (d->vs2 != NOREG) group_read(d->vs2, g2, start, occ / g2);
             if (d->vs1 != NOREG) group_read(d->vs1, g1, start, occ / g1);
             t = mx(t, queue_push(start));
@@ -449,17 +432,14 @@ static void retire(struct insn *d, uint64_t next_pc)
             }
             if (d->dst != NOREG) ready[d->dst] = start + P.v2x, wb[d->dst] = start + P.v2x + 1;
         }
-        if (!mem && c != C_X2V) {
-            int s = sew == 8 ? 0 : sew == 16 ? 1 : sew == 32 ? 2 : 3, l = n == 1 ? 0 : n == 2 ? 1 : n == 4 ? 2 : 3;
-            n_vec[s][l]++;
-        }
     }
 issued:
     t0 = slot_free;
-    slot_free = t + slots;                                   /* the charge is the advance of the issue port: */
-    b_cls[c] += slot_free - t0;                              /* charges add up exactly to the total */
-    d->cyc += slot_free - t0;
-    n_insn++; n_cls[c]++; a_cls[c] += cost_a; sum_a += cost_a;
+    slot_free = t + slots;                                   /* the charge is the advance of the issue port */
+    cycles_of[c] += slot_free - t0;
+    d->cycles += slot_free - t0;
+    n_insn++;
+    n_cls[c]++;
     d->count++;
 }
 
@@ -491,10 +471,8 @@ static void on_mem(unsigned cpu, qemu_plugin_meminfo_t info, uint64_t va, void *
     unsigned size = 1u << qemu_plugin_mem_size_shift(info);
     (void)cpu;
     if (u != pend) return;
-    n_access++; m_elems++;
+    m_elems++;
     m_store = qemu_plugin_mem_is_store(info);
-    if (m_store) bytes_st += size; else bytes_ld += size;
-    if (pend->cls == C_VLOAD) v_elems_ld++;
     uint64_t l = va >> 6;
     if (n_mline && mline[n_mline - 1] == l) return;
     if (n_mline < 512) mline[n_mline++] = l;
@@ -527,19 +505,16 @@ static void on_exit_cb(qemu_plugin_id_t id, void *u)
     if (pend) { retire(pend, 0); pend = NULL; }
     FILE *f = fopen(out_path, "w");
     if (!f) return;
-    fprintf(f, "insns %" PRIu64 "\nmodelA %.0f\nmodelB %.0f\n", n_insn, sum_a, slot_free);
-    fprintf(f, "accesses %" PRIu64 "\nmiss_load %" PRIu64 "\nmiss_store %" PRIu64 "\nmiss_stream %" PRIu64 "\nmiss_random %" PRIu64 "\n",
-            n_access, n_miss_ld, n_miss_st, n_stream, n_random);
-    fprintf(f, "bytes_load %" PRIu64 "\nbytes_store %" PRIu64 "\nmispredict %" PRIu64 "\n", bytes_ld, bytes_st, n_misp);
+    fprintf(f, "insns %" PRIu64 "\ncycles %.0f\n", n_insn, slot_free);
+    fprintf(f, "miss_load %" PRIu64 "\nmiss_store %" PRIu64 "\nmiss_stream %" PRIu64 "\nmiss_random %" PRIu64 "\n",
+            n_miss_ld, n_miss_st, n_stream, n_random);
+    fprintf(f, "mispredict %" PRIu64 "\n", n_misp);
     for (int i = 0; i < C_N; i++) if (n_cls[i]) {
-        char nm[40]; snprintf(nm, sizeof nm, "%s", CNAME[i]);
-        fprintf(f, "class %s %" PRIu64 " %.0f %.0f\n", nm, n_cls[i], a_cls[i], b_cls[i]);
+        fprintf(f, "class %s %" PRIu64 " %.0f\n", CNAME[i], n_cls[i], cycles_of[i]);
     }
-    for (int s = 0; s < 4; s++) for (int l = 0; l < 4; l++)
-        if (n_vec[s][l]) fprintf(f, "varith e%dm%d %" PRIu64 "\n", 8 << s, 1 << l, n_vec[s][l]);
     for (unsigned h = 0; h < 1 << 16; h++)
         for (struct insn *d = all[h]; d; d = d->next)
-            if (d->count) fprintf(f, "pc %" PRIx64 " %" PRIu64 " %.0f\n", d->pc, d->count, d->cyc);
+            if (d->count) fprintf(f, "pc %" PRIx64 " %" PRIu64 " %.0f\n", d->pc, d->count, d->cycles);
     fclose(f);
 }
 
@@ -549,13 +524,14 @@ QEMU_PLUGIN_EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_
     for (int i = 0; i < argc; i++) {
         char *eq = strchr(argv[i], '=');
         bool ok = false;
-        if (!eq) continue;
-        size_t n = (size_t)(eq - argv[i]);
-        if (!strncmp(argv[i], "rvv=", 4)) { rvv10 = eq[1] == '1'; ok = true; }
-        if (!strncmp(argv[i], "out=", 4)) { out_path = strdup(eq + 1); ok = true; }
-        for (size_t k = 0; k < sizeof PNAME / sizeof *PNAME; k++)
-            if (strlen(PNAME[k].name) == n && !strncmp(argv[i], PNAME[k].name, n)) { *PNAME[k].v = atof(eq + 1); ok = true; }
-        if (!ok) fprintf(stderr, "c906sim: unknown argument %s\n", argv[i]);
+        size_t n = eq ? (size_t)(eq - argv[i]) : 0;
+        if (eq && n == 3 && !strncmp(argv[i], "out", n)) out_path = strdup(eq + 1), ok = true;
+        for (size_t k = 0; eq && k < sizeof PNAME / sizeof *PNAME; k++)
+            if (strlen(PNAME[k].name) == n && !strncmp(argv[i], PNAME[k].name, n)) *PNAME[k].v = atof(eq + 1), ok = true;
+        if (!ok) {
+            fprintf(stderr, "c906sim: there is no parameter %s\n", argv[i]);
+            return 1;
+        }
     }
     ways = (unsigned)P.l1_ways; sets = (unsigned)(P.l1_kb * 1024 / 64 / ways);
     tag = calloc((size_t)sets * ways, sizeof *tag); fifo = calloc(sets, 1);
