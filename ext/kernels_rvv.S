@@ -199,14 +199,14 @@ FUNCTION(gemv_q8)
     sd s1, 8(sp)
     sd s2, 16(sp)
     li t6, 32
+    flw ft1, 0(a1)                  /* calls for the lines of the first scales ahead of their use */
+    flw ft2, 64(a1)
 1:  mv s0, a7                       /* for each 32 rows */
     mv t5, a3
     mv t4, a5
     vset x0, t6, 2, 3
     vzero v24
-2:  flw ft1, 0(a1)                  /* for each group: call the cache lines of its scales */
-    flw ft2, 64(a1)
-    mv t3, a1
+2:  mv t3, a1                       /* for each group */
     addi a1, a1, 128
     vset x0, t6, 0, 1
     vle8 v0, a1
@@ -248,7 +248,12 @@ FUNCTION(gemv_q8)
     product v4, t0, 4
     product v6, t1, 8
     j 3b
-5:  product v4, t0, 4
+5:  bnez t4, 6f
+    ble a4, t6, 7f
+6:  flw ft1, 0(a1)                  /* the next group's lines, unless this is the last */
+    flw ft2, 64(a1)
+    flw ft3, 128(a1)
+7:  product v4, t0, 4
     product v6, t1, 8
     vset x0, t6, 1, 2
     vwadd_wv v16, v16, v8
