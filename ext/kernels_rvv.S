@@ -139,17 +139,17 @@
     .endif
 .endm
 
-/* run v8 += w * x; but if `bit` of s1 is set, this begins a new run, and the last one goes to the dot products */
-.macro product w, x, bit
+/* run v8 += w0 * x0 + w1 * x1; but if `bit` of s1 is set, this begins a new run, and the last one goes to the dot products */
+.macro products bit, w0, x0, w1, x1
     andi s2, s1, \bit
     beqz s2, 8f
     vset x0, t6, 1, 2
     vwadd_wv v16, v16, v8
     vset x0, t6, 0, 1
-    vwmul_vx v8, \w, \x
+    vwmul_vx v8, \w0, \x0
     j 9f
-8:  vwmacc_vx v8, \x, \w
-9:
+8:  vwmacc_vx v8, \x0, \w0
+9:  vwmacc_vx v8, \x1, \w1
 .endm
 
 /* int duo_rvv_version(void): which of the two this is, or 0 when registers are shorter than 128 bits. Asks by vsetvli alone,
@@ -226,6 +226,7 @@ FUNCTION(gemv_q8)
     vle8 v6, a1
     addi a1, a1, 32
     vwmul_vx v8, v0, t0             /* the first run begins */
+    vwmacc_vx v8, t1, v2
     j 4f
 3:  lbu s1, 0(s0)                   /* for each four inputs */
     lb t0, 0(a2)
@@ -234,9 +235,8 @@ FUNCTION(gemv_q8)
     addi a1, a1, 32
     vle8 v6, a1
     addi a1, a1, 32
-    product v0, t0, 1
-4:  product v2, t1, 2
-    lb t0, 2(a2)
+    products 1, v0, t0, v2, t1
+4:  lb t0, 2(a2)
     lb t1, 3(a2)
     addi a2, a2, 4
     addi s0, s0, 1
@@ -245,16 +245,14 @@ FUNCTION(gemv_q8)
     addi a1, a1, 32
     vle8 v2, a1
     addi a1, a1, 32
-    product v4, t0, 4
-    product v6, t1, 8
+    products 2, v4, t0, v6, t1
     j 3b
 5:  bnez t4, 6f
     ble a4, t6, 7f
 6:  flw ft1, 0(a1)                  /* the next group's lines, unless this is the last */
     flw ft2, 64(a1)
     flw ft3, 128(a1)
-7:  product v4, t0, 4
-    product v6, t1, 8
+7:  products 2, v4, t0, v6, t1
     vset x0, t6, 1, 2
     vwadd_wv v16, v16, v8
     vset x0, t6, 2, 3
@@ -281,9 +279,12 @@ END(gemv_q8)
 /* gemv_f32(y a0, w a1, x a2, rows a3, cols a4): v24 sums, v0 weights */
 FUNCTION(gemv_f32)
     li t6, 32
-    vset x0, t6, 2, 3
 1:  mv t1, a2
     mv t2, a4
+    mv t0, a3                       /* fewer rows at the end may take fewer cache lines */
+    bltu t0, t6, 4f
+    mv t0, t6
+4:  vset x0, t0, 2, 3
     vzero v24
     vle32 v0, a1
 2:  flw ft0, 0(t1)
