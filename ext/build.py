@@ -6,11 +6,19 @@ only (ABI mode), because the voice and the sound card are opened at run time, wh
 
 from pathlib import Path
 
+import setuptools  # noqa: F401 (brings distutils where Python has none)
+from distutils.unixccompiler import UnixCCompiler
+
 from cffi import FFI
 
 EXT = Path(__file__).parent
 SOURCES = ["model.c", "crc32.c", "forward.c", "mathf.c", "tokenizer.c", "sampler.c",
-           "kernels.c", "kernels_scalar.c", "kernels_avx2.c", "kernels_avx512.c", "kernels_neon.c"]
+           "kernels.c", "kernels_scalar.c", "kernels_avx2.c", "kernels_avx512.c", "kernels_neon.c",
+           "kernels_rvv.c", "kernels_rvv.S"]
+
+# setuptools leaves out what the C compiler can do for assembly.
+if ".S" not in UnixCCompiler.src_extensions:
+    UnixCCompiler.src_extensions.append(".S")
 
 
 def declare(name: str) -> FFI:

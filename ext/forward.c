@@ -3,13 +3,15 @@
 #include "model.h"
 
 /* RMSNorm (Zhang and Sennrich, arXiv 1910.07467): out = x / rms(x) * weight; all [n] */
-static void rmsnorm(float *out, const float *x, const float *weight, size_t n, float eps)
+static void rmsnorm(float *restrict out, const float *restrict x, const float *restrict weight, size_t n, float eps)
 {
     float sum = 0.0f;
+#pragma GCC unroll 4
     for (size_t i = 0; i < n; i++) sum += x[i] * x[i];
     sum /= n;
     sum += eps;
     float inverse = 1.0f / sqrtf(sum);
+#pragma GCC unroll 4
     for (size_t i = 0; i < n; i++) out[i] = weight[i] * (inverse * x[i]);
 }
 
@@ -49,15 +51,17 @@ static void embed(const duo_model *m, float *x, int token)
 }
 
 /* RoPE (Su et al., arXiv 2104.09864): rotates neighbouring pairs of each head of v [n] to position pos */
-static void rope(const duo_model *m, float *v, size_t n, size_t pos)
+static void rope(const duo_model *m, float *restrict v, size_t n, size_t pos)
 {
     size_t half = m->head_size / 2;
-    const float *cosine = m->state.cosine + pos * half, *sine = m->state.sine + pos * half;
-    for (size_t i = 0; i < n; i += 2) {
-        float c = cosine[i / 2 % half], s = sine[i / 2 % half], v0 = v[i], v1 = v[i + 1];
-        v[i] = v0 * c - v1 * s;
-        v[i + 1] = v0 * s + v1 * c;
-    }
+    const float *restrict cosine = m->state.cosine + pos * half, *restrict sine = m->state.sine + pos * half;
+    for (; n > 0; n -= 2 * half)
+#pragma GCC unroll 2
+        for (size_t i = 0; i < half; i++, v += 2) {
+            float v0 = v[0], v1 = v[1];
+            v[0] = v0 * cosine[i] - v1 * sine[i];
+            v[1] = v0 * sine[i] + v1 * cosine[i];
+        }
 }
 
 /* Keys lie with 32 positions in the lanes, so that scores form 32 dot products in the scalar order. */
@@ -92,8 +96,9 @@ static void attention(duo_model *m, float *out, const float *keys, const float *
     }
 }
 
-static void add(float *x, const float *y, size_t n)
+static void add(float *restrict x, const float *restrict y, size_t n)
 {
+#pragma GCC unroll 4
     for (size_t i = 0; i < n; i++) x[i] += y[i];
 }
 

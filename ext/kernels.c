@@ -9,6 +9,9 @@ static const duo_kernel *const all[] = {
     &duo_kernel_avx2,
 #elif defined(__aarch64__)
     &duo_kernel_neon,
+#elif defined(__riscv) && __riscv_xlen == 64
+    &duo_kernel_rvv10,
+    &duo_kernel_rvv07,
 #endif
     &duo_kernel_scalar,
 };
@@ -34,7 +37,7 @@ typedef struct {
 } inputs;
 
 typedef struct {
-    float gemv_f32[ROWS], gemv_q8[ROWS], scale[COLS / GROUP], scores[PADDED], mix[PADDED], exp[COLS], swiglu[COLS];
+    float gemv_f32[ROWS], gemv_q8[ROWS], scale[COLS / GROUP], scores[PADDED], mix[PADDED], exp[COLS], swiglu[COLS], block_max[2];
     int8_t q[COLS];
 } outputs;
 
@@ -78,6 +81,7 @@ static void run(const duo_kernel *k, const inputs *in, outputs *out)
     k->exp_shifted(out->exp, COLS, 2.0f);
     memcpy(out->swiglu, in->x, sizeof out->swiglu);
     k->swiglu(out->swiglu, in->values, COLS);
+    k->block_max(out->block_max, in->x, COLS);
     /* beyond what was asked for, a kernel may leave anything */
     out->gemv_f32[ROWS - 1] = 0;
     memset(out->scores + POSITIONS, 0, sizeof(float) * (PADDED - POSITIONS));

@@ -40,6 +40,9 @@ typedef struct {
 
     /* gate[i] = gate[i] * sigmoid(gate[i]) * up[i]. */
     void (*swiglu)(float *gate, const float *up, size_t n);
+
+    /* max[b] = the largest of x[32 b] to x[32 b + 31], or as far as n goes. */
+    void (*block_max)(float *max, const float *x, size_t n);
 } duo_kernel;
 
 extern const duo_kernel duo_kernel_scalar;
@@ -47,6 +50,8 @@ extern const duo_kernel duo_kernel_scalar;
 extern const duo_kernel duo_kernel_avx2, duo_kernel_avx512;
 #elif defined(__aarch64__)
 extern const duo_kernel duo_kernel_neon;
+#elif defined(__riscv) && __riscv_xlen == 64
+extern const duo_kernel duo_kernel_rvv07, duo_kernel_rvv10;
 #endif
 
 /* The i-th kernel that this processor can run, fastest first, scalar last; NULL beyond. */

@@ -175,8 +175,21 @@ static void swiglu(float *gate, const float *up, size_t n)
     for (; i < n; i++) gate[i] = gate[i] * (1.0f / (1.0f + duo_expf(-gate[i]))) * up[i];
 }
 
+static void block_max(float *max, const float *x, size_t n)
+{
+    for (; n >= DUO_LANES; n -= DUO_LANES, x += DUO_LANES) {
+        __m256 a = _mm256_max_ps(_mm256_loadu_ps(x), _mm256_loadu_ps(x + 8));
+        __m256 b = _mm256_max_ps(_mm256_loadu_ps(x + 16), _mm256_loadu_ps(x + 24));
+        a = _mm256_max_ps(a, b);
+        __m128 c = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+        c = _mm_max_ps(c, _mm_movehl_ps(c, c));
+        *max++ = _mm_cvtss_f32(_mm_max_ss(c, _mm_movehdup_ps(c)));
+    }
+    duo_kernel_scalar.block_max(max, x, n);
+}
+
 const duo_kernel duo_kernel_avx2 = {
-    "avx2", supported, gemv_f32, gemv_q8, quantize, scores, mix, exp_shifted, swiglu,
+    "avx2", supported, gemv_f32, gemv_q8, quantize, scores, mix, exp_shifted, swiglu, block_max,
 };
 
 #endif

@@ -187,8 +187,15 @@ static void swiglu(float *gate, const float *up, size_t n)
     }
 }
 
+static void block_max(float *max, const float *x, size_t n)
+{
+    for (; n >= DUO_LANES; n -= DUO_LANES, x += DUO_LANES)
+        *max++ = _mm512_reduce_max_ps(_mm512_max_ps(_mm512_loadu_ps(x), _mm512_loadu_ps(x + 16)));
+    duo_kernel_scalar.block_max(max, x, n);
+}
+
 const duo_kernel duo_kernel_avx512 = {
-    "avx512", supported, gemv_f32, gemv_q8, quantize, scores, mix, exp_shifted, swiglu,
+    "avx512", supported, gemv_f32, gemv_q8, quantize, scores, mix, exp_shifted, swiglu, block_max,
 };
 
 #endif

@@ -74,8 +74,18 @@ static void exp_shifted(float *x, size_t n, float shift) { duo_kernel_scalar.exp
 
 static void swiglu(float *gate, const float *up, size_t n) { duo_kernel_scalar.swiglu(gate, up, n); }
 
+static void block_max(float *max, const float *x, size_t n)
+{
+    for (; n >= DUO_LANES; n -= DUO_LANES, x += DUO_LANES) {
+        float32x4_t largest = vld1q_f32(x);
+        for (int i = 4; i < DUO_LANES; i += 4) largest = vmaxq_f32(largest, vld1q_f32(x + i));
+        *max++ = vmaxvq_f32(largest);
+    }
+    duo_kernel_scalar.block_max(max, x, n);
+}
+
 const duo_kernel duo_kernel_neon = {
-    "neon", supported, gemv_f32, gemv_q8, quantize, scores, mix, exp_shifted, swiglu,
+    "neon", supported, gemv_f32, gemv_q8, quantize, scores, mix, exp_shifted, swiglu, block_max,
 };
 
 #endif

@@ -71,6 +71,12 @@ static void swiglu(float *gate, const float *up, size_t n)
     for (size_t i = 0; i < n; i++) gate[i] = gate[i] * (1.0f / (1.0f + duo_expf(-gate[i]))) * up[i];
 }
 
+static void block_max(float *max, const float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (i % DUO_LANES == 0 || x[i] > max[i / DUO_LANES]) max[i / DUO_LANES] = x[i];
+}
+
 const duo_kernel duo_kernel_scalar = {
-    "scalar", supported, gemv_f32, gemv_q8, quantize, scores, mix, exp_shifted, swiglu,
+    "scalar", supported, gemv_f32, gemv_q8, quantize, scores, mix, exp_shifted, swiglu, block_max,
 };

@@ -286,6 +286,7 @@ static void lay_out(duo_model *m, arena *a)
     s->hb2 = take(a, hidden, sizeof(float));
     s->score = take(a, positions, sizeof(float));
     s->logits = take(a, duo_padded(p->vocab_size), sizeof(float));
+    s->largest = take(a, duo_padded(p->vocab_size) / DUO_LANES, sizeof(float));
     s->quant = take(a, widest, 1);
     s->quant_scale = take(a, p->group_size ? widest / p->group_size + 1 : 0, sizeof(float));
     s->candidates = take(a, p->vocab_size, sizeof *s->candidates);

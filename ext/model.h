@@ -37,12 +37,13 @@ typedef struct {
     float *hb, *hb2;         /* [hidden_dim] */
     float *score;            /* [seq_len] attention of one head */
     float *logits;           /* [vocab_size] */
+    float *largest;          /* [vocab_size / 32] of each block of logits */
     int8_t *quant;           /* [max(dim, hidden_dim)] the quantised input of a matrix */
     float *quant_scale;      /* [max(dim, hidden_dim) / group_size] */
     float *key_cache;        /* [n_layers][n_kv_heads][seq_len / 32][head_size][32] */
     float *value_cache;      /* [n_layers][n_kv_heads][seq_len][head_size] */
     float *cosine, *sine;    /* [seq_len][head_size / 2] RoPE */
-    struct duo_candidate { float p; int32_t token; } *candidates;   /* [vocab_size] for top-p */
+    struct duo_candidate { float p; int32_t token; } *candidates;   /* [vocab_size] */
 } duo_state;
 
 struct duo_model {

@@ -1,0 +1,490 @@
+/* kernels_rvv.S - the RISC-V vector loops, written once and assembled twice: for RVV 1.0 and for RVV 0.7.1 (T-Head C906).
+ *
+ * The two versions differ in vtype and in the numbers of the conversions; what else is used here has one encoding in both
+ * (a vle32 of RVV 1.0 is the vlwu of 0.7.1, the same as vle while elements have 32 bits). All of it is written with .insn,
+ * so that an assembler needs to know neither. Only vl = 32 or less with groups of at least 32 elements at VLEN 128 is
+ * used, so larger registers work too. Nothing reads beyond vl, whose elements 0.7.1 clears and 1.0 leaves.
+ *
+ * Prototypes and meaning are in kernels_rvv.c.
+ */
+#if defined(__riscv) && !defined(RVV)
+
+/* .insn wants x or f registers; a vector register is the x register of its number. */
+#define v0 x0
+#define v2 x2
+#define v4 x4
+#define v6 x6
+#define v8 x8
+#define v12 x12
+#define v16 x16
+#define v20 x20
+#define v24 x24
+#define v28 x28
+
+.macro op_ivv f6, vd, vs2, vs1
+    .insn r 0x57, 0, 2 * \f6 + 1, \vd, \vs1, \vs2
+.endm
+.macro op_fvv f6, vd, vs2, vs1
+    .insn r 0x57, 1, 2 * \f6 + 1, \vd, \vs1, \vs2
+.endm
+.macro op_mvv f6, vd, vs2, vs1
+    .insn r 0x57, 2, 2 * \f6 + 1, \vd, \vs1, \vs2
+.endm
+.macro op_ivi f6, vd, vs2, imm
+    .insn r 0x57, 3, 2 * \f6 + 1, \vd, x\imm, \vs2
+.endm
+.macro op_ivx f6, vd, vs2, rs1
+    .insn r 0x57, 4, 2 * \f6 + 1, \vd, \rs1, \vs2
+.endm
+.macro op_fvf f6, vd, vs2, rs1
+    .insn r 0x57, 5, 2 * \f6 + 1, \vd, \rs1, \vs2
+.endm
+.macro op_mvx f6, vd, vs2, rs1
+    .insn r 0x57, 6, 2 * \f6 + 1, \vd, \rs1, \vs2
+.endm
+
+.macro vle8 vd, address
+    .insn i 0x07, 0, \vd, \address, 0x20
+.endm
+.macro vle32 vd, address
+    .insn i 0x07, 6, \vd, \address, 0x20
+.endm
+.macro vse8 vs, address
+    .insn i 0x27, 0, \vs, \address, 0x20
+.endm
+.macro vse32 vs, address
+    .insn i 0x27, 6, \vs, \address, 0x20
+.endm
+
+.macro vzero vd                     /* vmv.v.i vd, 0 */
+    op_ivi 0x17, \vd, x0, 0
+.endm
+.macro vadd_vx vd, vs2, rs1
+    op_ivx 0x00, \vd, \vs2, \rs1
+.endm
+.macro vand_vx vd, vs2, rs1
+    op_ivx 0x09, \vd, \vs2, \rs1
+.endm
+.macro vnsrl_wi vd, vs2, imm
+    op_ivi 0x2c, \vd, \vs2, \imm
+.endm
+.macro vwadd_wv vd, vs2, vs1
+    op_mvv 0x35, \vd, \vs2, \vs1
+.endm
+.macro vwmul_vx vd, vs2, rs1
+    op_mvx 0x3b, \vd, \vs2, \rs1
+.endm
+.macro vwmacc_vx vd, rs1, vs2
+    op_mvx 0x3d, \vd, \vs2, \rs1
+.endm
+.macro vredmaxu_vs vd, vs2, vs1
+    op_mvv 0x06, \vd, \vs2, \vs1
+.endm
+.macro vfadd_vv vd, vs2, vs1
+    op_fvv 0x00, \vd, \vs2, \vs1
+.endm
+.macro vfredmax_vs vd, vs2, vs1
+    op_fvv 0x07, \vd, \vs2, \vs1
+.endm
+.macro vfmul_vv vd, vs2, vs1
+    op_fvv 0x24, \vd, \vs2, \vs1
+.endm
+.macro vfmul_vf vd, vs2, rs1
+    op_fvf 0x24, \vd, \vs2, \rs1
+.endm
+.macro vfadd_vf vd, vs2, rs1
+    op_fvf 0x00, \vd, \vs2, \rs1
+.endm
+.macro vfrdiv_vf vd, vs2, rs1       /* rs1 / vs2 */
+    op_fvf 0x21, \vd, \vs2, \rs1
+.endm
+.macro vfdiv_vf vd, vs2, rs1
+    op_fvf 0x20, \vd, \vs2, \rs1
+.endm
+
+/* what differs */
+.macro vset rd, avl, sew, lmul      /* sew: 0, 1, 2 for 8, 16, 32 bits; lmul: 0 to 3 for 1 to 8 registers */
+    .if rvv == 7
+    .insn i 0x57, 7, \rd, \avl, (\sew << 2 | \lmul)
+    .else
+    .insn i 0x57, 7, \rd, \avl, (0xc0 | \sew << 3 | \lmul)
+    .endif
+.endm
+.macro vmv_x_s rd, vs2              /* 0.7.1 does not extend the sign */
+    .if rvv == 7
+    op_mvv 0x0c, \rd, \vs2, x0
+    .else
+    op_mvv 0x10, \rd, \vs2, x0
+    .endif
+.endm
+.macro vmv_s_x vd, rs1
+    .if rvv == 7
+    op_mvx 0x0d, \vd, x0, \rs1
+    .else
+    op_mvx 0x10, \vd, x0, \rs1
+    .endif
+.endm
+.macro vfcvt_f_x vd, vs2
+    .if rvv == 7
+    op_fvv 0x22, \vd, \vs2, x3
+    .else
+    op_fvv 0x12, \vd, \vs2, x3
+    .endif
+.endm
+.macro vfncvt_x_f vd, vs2
+    .if rvv == 7
+    op_fvv 0x22, \vd, \vs2, x17
+    .else
+    op_fvv 0x12, \vd, \vs2, x17
+    .endif
+.endm
+
+/* run v8 += w0 * x0 + w1 * x1; but if `bit` of s1 is set, this begins a new run, and the last one goes to the dot products */
+.macro products bit, w0, x0, w1, x1
+    andi s2, s1, \bit
+    beqz s2, 8f
+    vset x0, t6, 1, 2
+    vwadd_wv v16, v16, v8
+    vset x0, t6, 0, 1
+    vwmul_vx v8, \w0, \x0
+    j 9f
+8:  vwmacc_vx v8, \x0, \w0
+9:  vwmacc_vx v8, \x1, \w1
+.endm
+
+/* int duo_rvv_version(void): which of the two this is, or 0 when registers are shorter than 128 bits. Asks by vsetvli alone,
+ * which both have: vtype 8 means 16-bit elements in 1.0 and 32-bit elements in 0.7.1, vtype 0 bytes in both. */
+.text
+.globl duo_rvv_version
+.hidden duo_rvv_version
+.p2align 2
+duo_rvv_version:
+    li t0, 0x10000
+    .insn i 0x57, 7, t1, t0, 0      /* bytes in a register */
+    .insn i 0x57, 7, t2, t0, 8
+    li a0, 0
+    li t0, 16
+    blt t1, t0, 1f
+    srli t1, t1, 1
+    li a0, 10
+    beq t2, t1, 1f
+    srli t1, t1, 1
+    li a0, 7
+    beq t2, t1, 1f
+    li a0, 0
+1:  ret
+
+#define NAME2(version, name) duo_rvv ## version ## _ ## name
+#define NAME1(version, name) NAME2(version, name)
+#define FUNCTION(name) \
+    .globl NAME1(RVV, name); .hidden NAME1(RVV, name); .type NAME1(RVV, name), @function; .p2align 4; NAME1(RVV, name):
+#define END(name) .size NAME1(RVV, name), . - NAME1(RVV, name)
+
+#define RVV 07
+.set rvv, 7
+#include "kernels_rvv.S"
+#undef RVV
+#define RVV 10
+.set rvv, 10
+#include "kernels_rvv.S"
+
+#elif defined(RVV)
+
+/* gemv_q8(y a0, w a1, x a2, xs a3, rows a4, cols a5, group a6, runs a7)
+ * v24: sums of 32 rows, f32. v16: a group's dot products, i32. v8: a run of products that fits 16 bits.
+ * v0, v2 and v4, v6: weights of 32 rows for two inputs each; one pair is on its way while the other is used. */
+FUNCTION(gemv_q8)
+    addi sp, sp, -32
+    sd s0, 0(sp)
+    sd s1, 8(sp)
+    sd s2, 16(sp)
+    li t6, 32
+    flw ft1, 0(a1)                  /* calls for the lines of the first scales ahead of their use */
+    flw ft2, 64(a1)
+1:  mv s0, a7                       /* for each 32 rows */
+    mv t5, a3
+    mv t4, a5
+    vset x0, t6, 2, 3
+    vzero v24
+2:  mv t3, a1                       /* for each group */
+    addi a1, a1, 128
+    vset x0, t6, 0, 1
+    vle8 v0, a1
+    addi a1, a1, 32
+    vle8 v2, a1
+    addi a1, a1, 32
+    vset x0, t6, 2, 3
+    vzero v16
+    vset x0, t6, 0, 1
+    sub t4, t4, a6
+    add t2, a2, a6
+    lbu s1, 0(s0)
+    lb t0, 0(a2)
+    lb t1, 1(a2)
+    vle8 v4, a1
+    addi a1, a1, 32
+    vle8 v6, a1
+    addi a1, a1, 32
+    vwmul_vx v8, v0, t0             /* the first run begins */
+    vwmacc_vx v8, t1, v2
+    j 4f
+3:  lbu s1, 0(s0)                   /* for each four inputs */
+    lb t0, 0(a2)
+    lb t1, 1(a2)
+    vle8 v4, a1
+    addi a1, a1, 32
+    vle8 v6, a1
+    addi a1, a1, 32
+    products 1, v0, t0, v2, t1
+4:  lb t0, 2(a2)
+    lb t1, 3(a2)
+    addi a2, a2, 4
+    addi s0, s0, 1
+    beq a2, t2, 5f
+    vle8 v0, a1
+    addi a1, a1, 32
+    vle8 v2, a1
+    addi a1, a1, 32
+    products 2, v4, t0, v6, t1
+    j 3b
+5:  bnez t4, 6f
+    ble a4, t6, 7f
+6:  flw ft1, 0(a1)                  /* the next group's lines, unless this is the last */
+    flw ft2, 64(a1)
+    flw ft3, 128(a1)
+7:  products 2, v4, t0, v6, t1
+    vset x0, t6, 1, 2
+    vwadd_wv v16, v16, v8
+    vset x0, t6, 2, 3
+    vle32 v0, t3
+    flw ft0, 0(t5)
+    addi t5, t5, 4
+    vfcvt_f_x v16, v16
+    vfmul_vv v16, v16, v0
+    vfmul_vf v16, v16, ft0
+    vfadd_vv v24, v24, v16
+    bnez t4, 2b
+    vse32 v24, a0
+    addi a0, a0, 128
+    sub a2, a2, a5
+    addi a4, a4, -32
+    bgtz a4, 1b
+    ld s0, 0(sp)
+    ld s1, 8(sp)
+    ld s2, 16(sp)
+    addi sp, sp, 32
+    ret
+END(gemv_q8)
+
+/* gemv_f32(y a0, w a1, x a2, rows a3, cols a4): v24 sums, v0 weights */
+FUNCTION(gemv_f32)
+    li t6, 32
+1:  mv t1, a2
+    mv t2, a4
+    mv t0, a3                       /* fewer rows at the end may take fewer cache lines */
+    bltu t0, t6, 4f
+    mv t0, t6
+4:  vset x0, t0, 2, 3
+    vzero v24
+    vle32 v0, a1
+2:  flw ft0, 0(t1)
+    addi t1, t1, 4
+    addi a1, a1, 128
+    addi t2, t2, -1
+    vfmul_vf v8, v0, ft0
+    beqz t2, 3f
+    vle32 v0, a1
+    vfadd_vv v24, v24, v8
+    j 2b
+3:  vfadd_vv v24, v24, v8
+    vse32 v24, a0
+    addi a0, a0, 128
+    addi a3, a3, -32
+    bgtz a3, 1b
+    ret
+END(gemv_f32)
+
+/* divide(x a0, n a1, divisor fa0): x[i] /= divisor, to the next multiple of 32 */
+FUNCTION(divide)
+    li t6, 32
+    vset x0, t6, 2, 3
+1:  vle32 v0, a0
+    vfdiv_vf v0, v0, fa0
+    vse32 v0, a0
+    addi a0, a0, 128
+    addi a1, a1, -32
+    bgtz a1, 1b
+    ret
+END(divide)
+
+/* mix(out a0, a a1, v a2, head a3, n a4): 48 outputs a round while there are as many, then 16. v16, v20, v24: sums. */
+FUNCTION(mix)
+    slli t6, a3, 2                  /* bytes from one position to the next */
+    mv a7, a3
+1:  beqz a7, 9f
+    mv t0, a1
+    mv t1, a2
+    mv t2, a4
+    li t3, 48
+    bltu a7, t3, 5f
+    li t3, 16
+    vset x0, t3, 2, 2
+    vzero v16
+    vzero v20
+    vzero v24
+    addi t4, t1, 64
+    addi t5, t1, 128
+    vle32 v0, t1
+    vle32 v4, t4
+    vle32 v8, t5
+2:  flw ft0, 0(t0)
+    addi t0, t0, 4
+    add t1, t1, t6
+    add t4, t4, t6
+    add t5, t5, t6
+    addi t2, t2, -1
+    vfmul_vf v12, v0, ft0
+    beqz t2, 3f
+    vle32 v0, t1
+    vfmul_vf v28, v4, ft0
+    vle32 v4, t4
+    vfadd_vv v16, v16, v12
+    vfmul_vf v12, v8, ft0
+    vle32 v8, t5
+    vfadd_vv v20, v20, v28
+    vfadd_vv v24, v24, v12
+    j 2b
+3:  vfmul_vf v28, v4, ft0
+    vfadd_vv v16, v16, v12
+    vfmul_vf v12, v8, ft0
+    vfadd_vv v20, v20, v28
+    vfadd_vv v24, v24, v12
+    vse32 v16, a0
+    addi a0, a0, 64
+    vse32 v20, a0
+    addi a0, a0, 64
+    vse32 v24, a0
+    addi a0, a0, 64
+    addi a2, a2, 192
+    addi a7, a7, -48
+    j 1b
+5:  li t3, 16
+    bgeu a7, t3, 6f
+    mv t3, a7
+6:  vset x0, t3, 2, 2
+    vzero v16
+    vle32 v0, t1
+7:  flw ft0, 0(t0)
+    addi t0, t0, 4
+    add t1, t1, t6
+    addi t2, t2, -1
+    vfmul_vf v12, v0, ft0
+    beqz t2, 8f
+    vle32 v0, t1
+    vfadd_vv v16, v16, v12
+    j 7b
+8:  vfadd_vv v16, v16, v12
+    vse32 v16, a0
+    slli t4, t3, 2
+    add a0, a0, t4
+    add a2, a2, t4
+    sub a7, a7, t3
+    j 1b
+9:  ret
+END(mix)
+
+/* quantize(q a0, scale a1, x a2, n a3, group a4) */
+FUNCTION(quantize)
+    li t6, 32
+    li t5, 0x7fffffff
+    li t0, 0x42fe0000               /* 127 */
+    fmv.w.x ft1, t0
+    li t0, 0x00800000               /* FLT_MIN */
+    fmv.w.x ft2, t0
+    frrm a7
+1:  mv t1, a2                       /* the largest magnitude; floats without sign are in the order of their bits */
+    mv t2, a4
+    vset x0, t6, 2, 3
+    vmv_s_x v24, x0
+2:  mv t3, t2
+    bltu t3, t6, 3f
+    mv t3, t6
+3:  vset x0, t3, 2, 3
+    vle32 v0, t1
+    vand_vx v8, v0, t5
+    vredmaxu_vs v24, v8, v24
+    addi t1, t1, 128
+    sub t2, t2, t3
+    bnez t2, 2b
+    vmv_x_s t0, v24
+    fmv.w.x ft0, t0
+    fdiv.s ft0, ft0, ft1
+    fsw ft0, 0(a1)
+    addi a1, a1, 4
+    flt.s t0, ft0, ft2
+    mv t2, a4
+    fsrmi 4                         /* to nearest, half away from zero */
+4:  mv t3, t2
+    bltu t3, t6, 5f
+    mv t3, t6
+5:  vset x0, t3, 2, 3
+    vzero v16
+    bnez t0, 6f
+    vle32 v0, a2
+    vfdiv_vf v0, v0, ft0
+    vset x0, t3, 1, 2
+    vfncvt_x_f v16, v0
+6:  vset x0, t3, 0, 1
+    vnsrl_wi v8, v16, 0
+    vse8 v8, a0
+    slli t1, t3, 2
+    add a2, a2, t1
+    add a0, a0, t3
+    sub t2, t2, t3
+    bnez t2, 4b
+    fsrm a7
+    sub a3, a3, a4
+    bnez a3, 1b
+    ret
+END(quantize)
+
+/* silu(gate a0, e a1, up a2, n a3): gate[i] *= 1 / (1 + e[i]) * up[i], n <= 32 */
+FUNCTION(silu)
+    li t0, 0x3f800000               /* 1 */
+    fmv.w.x ft0, t0
+    vset x0, a3, 2, 3
+    vle32 v0, a1
+    vfadd_vf v0, v0, ft0
+    vfrdiv_vf v0, v0, ft0
+    vle32 v8, a0
+    vle32 v16, a2
+    vfmul_vv v0, v8, v0
+    vfmul_vv v0, v0, v16
+    vse32 v0, a0
+    ret
+END(silu)
+
+/* block_max(max a0, x a1, n a2) */
+FUNCTION(block_max)
+    li t6, 32
+    li t5, 1
+1:  mv t0, a2
+    bltu t0, t6, 2f
+    mv t0, t6
+2:  vset x0, t0, 2, 3
+    vle32 v0, a1
+    vfredmax_vs v8, v0, v0
+    vset x0, t5, 2, 0
+    vse32 v8, a0
+    addi a0, a0, 4
+    addi a1, a1, 128
+    sub a2, a2, t0
+    bnez a2, 1b
+    ret
+END(block_max)
+
+#endif
+
+#if defined(__ELF__) && !defined(RVV)
+.section .note.GNU-stack, "", @progbits
+#endif

@@ -1,0 +1,133 @@
+"""Predicts tokens per second on a T-Head C906 (Milk-V Duo): runs the engine under QEMU with the plugin c906sim.
+
+Two runs of different length are subtracted, so that starting up cancels out.
+"""
+
+import argparse
+import bisect
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+EMULATOR = ["qemu-riscv64", "-cpu", "rv64,v=true,vlen=128,elen=64,vext_spec=v1.0"]
+CROSS = "riscv64-linux-gnu-"
+# The Duo as shipped, its memory as far as it is known (MODEL.md).
+BOARD = {"mhz": 850.0, "mem_gbs": 1.95, "stream_pen": 20.0}
+MACS_PER_CYCLE = 4  # 8-bit products into 16-bit sums, two cycles a 128-bit register of sums
+
+
+def build_plugin(folder: Path) -> Path:
+    plugin = folder / "c906sim.so"
+    subprocess.run([os.environ.get("CC", "cc"), "-O2", "-fPIC", "-shared", HERE / "c906sim.c", "-o", plugin], check=True)
+    return plugin
+
+
+def build_program(folder: Path, *sources: Path) -> Path:
+    """The engine and `sources` as a static riscv64 program, compiled as ext/build.py does."""
+    program = folder / "program"
+    subprocess.run([CROSS + "gcc", "-std=c11", "-D_POSIX_C_SOURCE=200809L", "-O3", "-ffp-contract=off", "-static",
+                    "-I", ROOT / "ext", *sources, *(ROOT / "ext").glob("*.[cS]"), "-o", program, "-lm"], check=True)
+    return program
+
+
+def simulate(plugin: Path, command: list, parameters: dict[str, float]) -> dict:
+    """One run: instructions, cycles, cache misses (numbers by name), and under "at" (count, cycles) by address."""
+    with tempfile.NamedTemporaryFile("r", prefix="c906sim-") as out:
+        options = "".join(f",{name}={value}" for name, value in parameters.items())
+        done = subprocess.run([*EMULATOR, "-plugin", f"{plugin},out={out.name}{options}", *map(str, command)],
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        report: dict = {"at": {}}
+        for line in out:
+            key, *values = line.split()
+            if key == "pc":
+                report["at"][int(values[0], 16)] = (int(values[1]), float(values[2]))
+            elif key != "class":
+                report[key] = float(values[0])
+    if done.returncode or "cycles" not in report:
+        sys.exit(f"{command[0]} failed under {EMULATOR[0]}: {(done.stderr or done.stdout).strip()[-400:]}")
+    return report
+
+
+def per_token(plugin: Path, program: Path, model: Path, position: int, parameters: dict[str, float], tokens: int = 2) -> dict:
+    """What simulate reports, for one token at about `position` (the mean of `tokens`)."""
+    first = position - tokens // 2 - 1
+    short, long = (simulate(plugin, [program, model, first, n], parameters) for n in (1, 1 + tokens))
+    at = {pc: [(x - y) / tokens for x, y in zip(values, short["at"].get(pc, (0, 0)))] for pc, values in long["at"].items()}
+    return {"at": at} | {key: (long[key] - short[key]) / tokens for key in long if key != "at"}
+
+
+def by_function(program: Path, at: dict) -> list[tuple[str, float, float]]:
+    """(function, instructions, cycles), most cycles first."""
+    listing = subprocess.run([CROSS + "nm", "-n", program], check=True, capture_output=True, text=True).stdout
+    symbols = [line.split() for line in listing.splitlines()]
+    symbols = [(int(s[0], 16), s[2]) for s in symbols if len(s) == 3 and s[1] in "tTwW" and s[2][0] not in "$."]
+    starts = [start for start, _ in symbols]
+    total: dict[str, list[float]] = {}
+    for pc, (count, cycles) in at.items():
+        sums = total.setdefault(symbols[bisect.bisect_right(starts, pc) - 1][1], [0.0, 0.0])
+        sums[0] += count
+        sums[1] += cycles
+    return sorted(((name, *sums) for name, sums in total.items()), key=lambda row: -row[2])
+
+
+def work(model: Path) -> tuple[int, float]:
+    """Multiply-adds in the matrices a token passes, and their bytes."""
+    from duostory.engine import Model
+
+    with Model(model) as m:
+        i = m.info
+    kv_dim = i.dim // i.n_heads * i.n_kv_heads
+    macs = i.n_layers * (2 * i.dim * (i.dim + kv_dim) + 3 * i.dim * i.hidden_dim) + i.vocab_size * i.dim
+    return macs, macs * (4 if i.type == "f32" else 1 + 4 / i.group_size)
+
+
+def random_model(folder: Path) -> Path:
+    from duostory import bench, formats
+
+    bench.write_random(folder / "random15M.bin", "15M")
+    formats.convert(folder / "random15M.bin", folder / "random15M.duo", tokenizer=folder / "tokenizer.bin")
+    return folder / "random15M.duo"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="scripts/predict", description="Predicted speed on a T-Head C906 (Milk-V Duo), "
+                                     "from an emulator with an instruction timing model. Expect 15 % on the absolute "
+                                     "numbers, and less on ratios between two builds.")
+    parser.add_argument("model", nargs="*", type=Path, help=".duo files (default: random int8 weights of stories15M's shape, "
+                        "and the story model)")
+    parser.add_argument("--position", type=int, action="append", metavar="N", help="position in the story (100 and 250)")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="another machine: see MODEL.md")
+    parser.add_argument("--functions", type=int, default=12, metavar="N", help="how many functions to list (12)")
+    args = parser.parse_args()
+    parameters = BOARD | {name: float(value) for name, _, value in (s.partition("=") for s in args.set)}
+    sys.path.insert(0, str(ROOT))
+    with tempfile.TemporaryDirectory(prefix="c906sim-") as temporary:
+        folder = Path(temporary)
+        plugin, program = build_plugin(folder), build_program(folder, HERE / "tokens.c")
+        models = args.model
+        if not models:
+            story = ROOT / "models" / "story.duo"
+            models = [random_model(folder), *([story] if story.exists() else [])]
+        for model in models:
+            macs, weights = work(model)
+            for position in args.position or [100, 250]:
+                cost = per_token(plugin, program, model, position, parameters)
+                rate = parameters["mhz"] * 1e6 / cost["cycles"]
+                moved = 64 * (cost["miss_load"] + cost["miss_store"])
+                print(f"{model.name}, position {position}: {rate:.1f} tokens/s predicted at {parameters['mhz']:g} MHz\n"
+                      f"  {cost['cycles'] / 1e6:.2f} M cycles, {cost['insns'] / 1e6:.2f} M instructions a token\n"
+                      f"  {moved / 1e6:.2f} MB to and from memory, {moved / weights:.2f} times the weights' {weights / 1e6:.2f} MB; "
+                      f"{rate * weights / parameters['mem_gbs'] / 1e7:.0f} % of what bandwidth allows for the weights alone\n"
+                      f"  {macs / 1e6:.2f} M multiply-adds, {rate * macs / parameters['mhz'] / MACS_PER_CYCLE / 1e4:.0f} % of "
+                      f"the arithmetic peak, {cost['mispredict']:.0f} mispredicted branches")
+                for name, count, cycles in by_function(program, cost["at"])[:args.functions]:
+                    print(f"    {name:<24}{count:>12.0f} instructions{cycles:>12.0f} cycles{100 * cycles / cost['cycles']:>7.1f} %")
+                print(flush=True)
+
+
+if __name__ == "__main__":
+    main()
