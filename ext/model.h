@@ -65,4 +65,7 @@ static inline size_t duo_padded(size_t n) { return (n + DUO_LANES - 1) / DUO_LAN
 /* The token whose piece is these bytes, or -1. */
 int32_t duo_vocab_find(const duo_vocab *v, uint32_t size, const char *bytes, size_t n);
 
+/* Whether piece a comes before piece b: by its bytes, and equal pieces by id. */
+int duo_vocab_ordered(const duo_vocab *v, uint32_t a, uint32_t b);
+
 #endif

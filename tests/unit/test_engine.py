@@ -19,10 +19,11 @@ def goldens(shared, name):
 @pytest.fixture(scope="session")
 def random15m(tmp_path_factory, shared):
     """The random checkpoint of stories15M's shape that the int8 goldens were made with."""
-    from duostory import bench, formats
+    from duostory import formats
+    from tests.checkpoints import golden_q80
 
     folder = tmp_path_factory.mktemp("15M")
-    bench.write_random(folder / "random15M.bin", "15M", logit_std=1.0)
+    golden_q80(folder / "random15M.bin")
     formats.convert(folder / "random15M.bin", folder / "random15M.duo", tokenizer=shared / "checkpoints" / "tokenizer.bin")
     (folder / "random15M.bin").unlink()
     return folder / "random15M.duo"
