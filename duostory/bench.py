@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import statistics
 import subprocess
 import sys
@@ -23,6 +24,7 @@ OPENING = "Once upon a time"
 # dim, hidden, layers, heads, vocabulary, positions: llama2.c's model that the contest used
 SHAPES = {"15M": (288, 768, 6, 6, 32000, 256)}
 GROUP_SIZE = 32
+LOGIT_SPREAD = 7.0  # standard deviation
 
 
 def register(subparsers: argparse._SubParsersAction) -> None:
@@ -44,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     if args.steps < 2 or args.runs < 1:
         raise StoryError("a measurement needs at least --steps 2 and --runs 1")
     with tempfile.TemporaryDirectory(prefix="duostory-bench-") as folder:
-        source = args.model or models.default_model()
+        source = (args.model or models.default_model()).absolute()
         if args.shape:
             source = Path(folder) / f"random{args.shape}.bin"
             write_random(source, args.shape)
@@ -94,19 +96,28 @@ def tell(model: Model, steps: int, seed: int) -> float:
 def start_up(path: Path, runs: int) -> tuple[float, float, float]:
     """From starting the program to its first printed character, ms; resident and private memory at the end, MB."""
     times, memory = [], (0.0, 0.0)
-    command = [sys.executable, "-m", "duostory", str(path), "--silent", "-s", "1", "-t", "0.8"]
+    command = duostory(path, "--silent", "-s", "1", "-i", OPENING)
     for _ in range(runs):
         began = time.perf_counter()
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=ROOT) as process:
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                              env=environment()) as process:
             if not process.stdout.read(1):
-                raise StoryError(f"{shlex.join(command)} told nothing")
+                raise StoryError(f"{shlex.join(command)} told nothing; run it to see why")
             times.append(1000 * (time.perf_counter() - began))
             memory = max(memory, resident(process.pid))
             process.stdout.read()
     return statistics.median(times), *memory
 
 
-ROOT = Path(__file__).parents[1]  # so that `-m duostory` is this very package
+def duostory(*args: str | Path) -> list[str]:
+    """The command that runs this very package, wherever it is started."""
+    return [sys.executable, "-P", "-m", "duostory", *map(str, args)]
+
+
+def environment() -> dict[str, str]:
+    """The environment without the user's settings, which would be measured too."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("DUOSTORY_")}
+    return kept | {"DUOSTORY_CONFIG": os.devnull, "PYTHONPATH": str(Path(__file__).parents[1])}
 
 
 def resident(pid: int) -> tuple[float, float]:
@@ -122,10 +133,11 @@ def resident(pid: int) -> tuple[float, float]:
 
 def against(program: list[str], checkpoint: Path, args: argparse.Namespace) -> dict:
     """Runs both programs in turn on one command line; the ratio of each pair, and whether the stories are equal."""
+    program = [shutil.which(program[0]) or program[0], *program[1:]]
     tokenizer = checkpoint.with_name("tokenizer.bin")
     options = [str(checkpoint), "-z", str(tokenizer), "-t", "1.0", "-p", "0.9", "-s", "123", "-n", str(args.steps),
                "-i", OPENING]
-    ours = [sys.executable, "-m", "duostory", *options, "--reference"]
+    ours = duostory(*options, "--reference")
     theirs = [*program, *options]
     pairs = []
     for _ in range(args.runs + 1):
@@ -140,7 +152,7 @@ def against(program: list[str], checkpoint: Path, args: argparse.Namespace) -> d
 def achieved(command: list[str]) -> tuple[bytes, float]:
     """The story that a llama2.c-like program prints, and the speed it reports."""
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, cwd=ROOT)
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=environment())
     except OSError as e:
         raise StoryError(f"cannot run {command[0]}: {e.strerror}") from e
     rates = re.findall(rb"achieved tok/s: ([\d.]+)", done.stderr)
@@ -150,42 +162,35 @@ def achieved(command: list[str]) -> tuple[bytes, float]:
     return done.stdout, float(rates[-1])
 
 
-def write_random(path: Path, shape: str, logit_std: float = 7.0, seed: int = 1) -> None:
+def write_random(path: Path, shape: str) -> None:
     """Writes random int8 weights as a llama2.c version 2 checkpoint, and a tokenizer.bin beside it.
 
-    Flat logits would leave thousands of candidates to top-p and measure nothing but its sort: `logit_std` 7 gives a
-    distribution as peaked as a trained model's.
+    Flat logits would leave thousands of candidates to top-p and measure nothing but its sort: the embedding's spread
+    makes a distribution as peaked as a trained model's.
     """
-    import struct
+    from duostory.formats.files import need
 
-    import numpy as np
+    np = need("numpy")
+    from duostory.formats import llama2c
+    from duostory.formats.checkpoint import Checkpoint, Tokenizer, quantize
+    from duostory.formats.shape import NORMS, Config
 
     dim, hidden, layers, heads, vocab, seq = SHAPES[shape]
-    rng = np.random.default_rng(seed)
+    config = Config(dim, hidden, layers, heads, heads, vocab, seq)
+    rng = np.random.default_rng(1)
 
-    def quantized(rows: int, cols: int, std: float) -> bytes:
-        w = rng.standard_normal((rows, cols), dtype=np.float32) * np.float32(std)
-        groups = w.reshape(-1, GROUP_SIZE)
-        scale = np.abs(groups).max(axis=1) / np.float32(127)
-        return np.rint(groups / scale[:, None]).astype(np.int8).tobytes() + scale.tobytes()
-
-    matrices = [(dim, dim)] * 4 + [(hidden, dim), (dim, hidden), (hidden, dim)]
-    header = struct.pack("<Ii7iBi", 0x616B3432, 2, dim, hidden, layers, heads, heads, vocab, seq, 1, GROUP_SIZE)
-    with path.open("wb") as f:
-        f.write(header.ljust(256, b"\0"))
-        f.write(np.ones((2 * layers + 1) * dim, np.float32).tobytes())
-        f.write(quantized(vocab, dim, logit_std / np.sqrt(dim)))
-        for rows, cols in matrices:
-            for _ in range(layers):
-                f.write(quantized(rows, cols, 0.5 / np.sqrt(cols)))
+    def tensor(name: str):
+        rows, *cols = config.shape(name)
+        if name in NORMS:
+            return np.ones(rows, np.float32)
+        spread = (LOGIT_SPREAD if name == "embedding" else 0.5) / cols[0] ** 0.5
+        return quantize(rng.standard_normal((rows, *cols), dtype=np.float32) * np.float32(spread), GROUP_SIZE)
 
     pieces = [b"<unk>", b"\n<s>\n", b"\n</s>\n", *(b"<0x%02X>" % i for i in range(256)), b" ",
               *(bytes([i]) for i in range(33, 127))]
     pieces += [b"w%d " % i for i in range(vocab - len(pieces))]
-    with path.with_name("tokenizer.bin").open("wb") as f:
-        f.write(struct.pack("<I", max(map(len, pieces))))
-        for piece in pieces:
-            f.write(struct.pack("<fI", 0.0, len(piece)) + piece)
+    tensors = {key: tensor(key[0]) for key in config.keys()}
+    llama2c.write(Checkpoint(config, tensors, Tokenizer(pieces, np.zeros(vocab, np.float32))), path, version=2)
 
 
 def table(report: dict) -> str:

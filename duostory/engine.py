@@ -75,7 +75,7 @@ class Model:
         kernel = kernel or os.environ.get("DUOSTORY_KERNEL") or None
         out = ffi.new("duo_model **")
         why = ffi.new("char[]", lib.DUO_ERROR_SIZE)
-        if lib.duo_open(os.fsencode(path), kernel.encode() if kernel else ffi.NULL, out, why) != lib.DUO_OK:
+        if lib.duo_open(os.fsencode(path), os.fsencode(kernel) if kernel else ffi.NULL, out, why) != lib.DUO_OK:
             raise StoryError(_text(why))
         self._model = ffi.gc(out[0], lib.duo_close)
         c = lib.duo_info_of(self._model)

@@ -8,6 +8,7 @@
  *
  *     int32_t ids[256];
  *     int n = duo_encode(m, "Once upon a time", 16, ids, 256);     // BOS first
+ *     char text[DUO_MAX_PIECE];
  *     duo_sampler s = { .temperature = 1.0f, .topp = 0.9f, .rng = 123 };
  *     int token = ids[0];
  *     for (int pos = 0; pos < duo_info_of(m)->seq_len; pos++) {

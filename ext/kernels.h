@@ -30,7 +30,8 @@ typedef struct {
     void (*gemv_q4)(float *y, const uint8_t *w, const int8_t *x, const float *xs, size_t rows, size_t cols, size_t group);
 
     /* Per group: scale = largest magnitude / 127, q = x / scale rounded half away from zero. Where the scale is below
-     * FLT_MIN the group counts as zero: dividing by it would not be exact, and for 0 llama2.c's cast is undefined. */
+     * FLT_MIN the group counts as zero: dividing by it would not be exact, and for 0 llama2.c's cast is undefined.
+     * What is not a number becomes 0. */
     void (*quantize)(int8_t *q, float *scale, const float *x, size_t n, size_t group);
 
     /* score[t] = (q . k_t) / root for t < n; keys in blocks of 32 positions {k[head][32]}. */

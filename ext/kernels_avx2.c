@@ -129,7 +129,7 @@ static void quantize(int8_t *q, float *scale, const float *x, size_t n, size_t g
     const __m128i low_bytes = _mm_set1_epi32(0x0c080400);
     for (size_t g = 0; g < n / group; g++, x += group, q += group) {
         __m128 max = _mm_setzero_ps();
-        for (size_t i = 0; i < group; i += 4) max = _mm_max_ps(max, _mm_andnot_ps(sign, _mm_loadu_ps(x + i)));
+        for (size_t i = 0; i < group; i += 4) max = _mm_max_ps(_mm_andnot_ps(sign, _mm_loadu_ps(x + i)), max);   /* max if x is NaN */
         max = _mm_max_ps(max, _mm_movehl_ps(max, max));
         max = _mm_max_ss(max, _mm_movehdup_ps(max));
         scale[g] = _mm_cvtss_f32(max) / 127.0f;

@@ -142,7 +142,7 @@ static void quantize(int8_t *q, float *scale, const float *x, size_t n, size_t g
     for (size_t g = 0; g < n / group; g++, x += group, q += group) {
         __m512 max = _mm512_setzero_ps();
         for (size_t i = 0; i < group; i += 16)
-            max = _mm512_max_ps(max, _mm512_abs_ps(_mm512_maskz_loadu_ps(below(i, group), x + i)));
+            max = _mm512_max_ps(_mm512_abs_ps(_mm512_maskz_loadu_ps(below(i, group), x + i)), max);   /* max if x is NaN */
         scale[g] = _mm512_reduce_max_ps(max) / 127.0f;
         __m512 divisor = _mm512_set1_ps(scale[g]);
         for (size_t i = 0; i < group; i += 16) {

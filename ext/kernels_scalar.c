@@ -58,7 +58,10 @@ static void quantize(int8_t *q, float *scale, const float *x, size_t n, size_t g
         for (size_t i = 0; i < group; i++)
             if (fabsf(x[i]) > max) max = fabsf(x[i]);
         scale[g] = max / 127.0f;
-        for (size_t i = 0; i < group; i++) q[i] = scale[g] >= FLT_MIN ? (int8_t)roundf(x[i] / scale[g]) : 0;
+        for (size_t i = 0; i < group; i++) {
+            float v = x[i] / scale[g];
+            q[i] = scale[g] >= FLT_MIN && v == v ? (int8_t)roundf(v) : 0;
+        }
     }
 }
 

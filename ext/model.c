@@ -124,7 +124,7 @@ static int check_shape(const reader *r)
         return fail(r, DUO_EFORMAT, "%u heads do not share %u KV heads evenly" DAMAGED, h->n_heads, h->n_kv_heads);
     if (h->group_size % 4 || (h->group_size && (h->dim % h->group_size || h->hidden_dim % h->group_size)))
         return fail(r, DUO_EFORMAT, "group size %u is no multiple of 4 that divides %u and %u" DAMAGED, h->group_size, h->dim, h->hidden_dim);
-    if (!(h->norm_eps >= 0 && h->norm_eps < 1) || !(h->rope_theta >= 1 && h->rope_theta <= 1e9f) || h->reserved)
+    if (!(h->norm_eps > 0 && h->norm_eps < 1) || !(h->rope_theta >= 1 && h->rope_theta <= 1e9f) || h->reserved)
         return fail(r, DUO_EFORMAT, "norm_eps, rope_theta or a reserved field is out of range" DAMAGED);
     return DUO_OK;
 }
@@ -251,6 +251,15 @@ static int read_vocab(const reader *r, duo_vocab *v)
         if (v->start[i + 1] < v->start[i] || v->start[i + 1] - v->start[i] > v->max_piece_len || v->sorted[i] >= vocab)
             return fail(r, DUO_EFORMAT, "its tokenizer has a wrong table" DAMAGED);
     if (memchr(v->text, 0, words[1])) return fail(r, DUO_EFORMAT, "its tokenizer has a piece with a NUL" DAMAGED);
+    for (size_t i = 1; i < vocab; i++)
+        if (!duo_vocab_ordered(v, v->sorted[i - 1], v->sorted[i]))
+            return fail(r, DUO_EFORMAT, "its tokenizer's pieces are not in order" DAMAGED);
+    for (int byte = 0; byte < 256; byte++) {
+        char piece[8];
+        snprintf(piece, sizeof piece, "<0x%02X>", byte);
+        if (duo_vocab_find(v, (uint32_t)vocab, piece, 6) != DUO_FIRST_BYTE + byte)
+            return fail(r, DUO_EFORMAT, "its tokenizer's pieces 3 to 258 are not the 256 bytes, so it has no byte fallback");
+    }
     if (duo_vocab_find(v, (uint32_t)vocab, " ", 1) < 0)
         return fail(r, DUO_EFORMAT, "its tokenizer has no piece for a space, so it is not a SentencePiece BPE vocabulary");
     return DUO_OK;
@@ -259,15 +268,15 @@ static int read_vocab(const reader *r, duo_vocab *v)
 /* ---------------------------------------------------------------------------- */
 /* memory */
 
-/* Hands out aligned parts of the arena; with base NULL it only counts. */
+/* Hands out aligned parts of the arena; with base NULL it only counts, in 64 bits, which the limits cannot overflow. */
 typedef struct {
     uint8_t *base;
-    size_t used;
+    uint64_t used;
 } arena;
 
-static void *take(arena *a, size_t count, size_t size)
+static void *take(arena *a, uint64_t count, size_t size)
 {
-    size_t start = a->used;
+    uint64_t start = a->used;
     a->used += (count * size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     return a->base ? a->base + start : NULL;
 }
@@ -278,7 +287,7 @@ static void lay_out(duo_model *m, arena *a)
     duo_state *s = &m->state;
     size_t dim = duo_padded(p->dim), hidden = duo_padded(p->hidden_dim), positions = duo_padded(p->seq_len);
     size_t widest = dim > hidden ? dim : hidden;
-    size_t cache = (size_t)p->n_layers * p->n_kv_heads * positions * m->head_size;
+    uint64_t cache = (uint64_t)p->n_layers * p->n_kv_heads * positions * m->head_size;
     s->x = take(a, dim, sizeof(float));
     s->xb = take(a, dim, sizeof(float));
     s->xb2 = take(a, dim, sizeof(float));
@@ -313,10 +322,11 @@ static int allocate(const reader *r, duo_model *m)
 {
     arena count = {0};
     lay_out(m, &count);
-    m->info.memory = count.used + sizeof *m + m->info.n_layers * sizeof(duo_layer);
     /* calloc: pages of the KV cache that no story reaches are never touched */
-    m->arena = calloc(1, count.used + ALIGNMENT);
-    if (!m->arena) return fail(r, DUO_EMEMORY, "needs %zu MB of memory, which this machine has not got", m->info.memory >> 20);
+    if (count.used < SIZE_MAX / 2) m->arena = calloc(1, count.used + ALIGNMENT);
+    if (!m->arena)
+        return fail(r, DUO_EMEMORY, "needs %llu MB of memory, which this machine has not got", (unsigned long long)count.used >> 20);
+    m->info.memory = count.used + sizeof *m + m->info.n_layers * sizeof(duo_layer);
     arena a = {(uint8_t *)(((uintptr_t)m->arena + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT), 0};
     lay_out(m, &a);
     fill_rope(m);
@@ -346,9 +356,12 @@ static int choose_kernel(const reader *r, duo_model *m, const char *name)
     m->kernel = duo_kernel_choose(name);
     if (!m->kernel) {
         char names[64] = "";
-        for (int i = 0; duo_kernels(i); i++)
+        for (int i = 0; duo_kernels(i); i++) {
+            if (strcmp(duo_kernels(i), name) == 0)
+                return fail(r, DUO_EKERNEL, "kernel %s failed its self-test on this processor; leave it out", name);
             snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", i ? ", " : "", duo_kernels(i));
-        return fail(r, DUO_EKERNEL, "kernel %.40s cannot run on this processor; it can run: %s", name ? name : "scalar", names);
+        }
+        return fail(r, DUO_EKERNEL, "kernel %.40s cannot run on this processor; it can run: %s", name, names);
     }
     m->info.kernel = m->kernel->name;
     static const char *const types[] = {[DUO_F32] = "f32", [DUO_Q8] = "q8", [DUO_Q4] = "q4"};

@@ -7,8 +7,8 @@
 
 enum { DUO_F32 = 0, DUO_Q8 = 1, DUO_Q4 = 2 };
 
-/* The first byte token: <0x00> is piece 3 in every SentencePiece vocabulary with byte fallback. */
-enum { DUO_FIRST_BYTE = 3, DUO_MIN_VOCAB = DUO_FIRST_BYTE + 256 };
+/* <0x00> is piece 3 in every SentencePiece vocabulary with byte fallback; all 256 bytes and a space are needed. */
+enum { DUO_FIRST_BYTE = 3, DUO_MIN_VOCAB = DUO_FIRST_BYTE + 256 + 1 };
 
 /* A weight matrix in the file, rows in the lanes. */
 typedef struct {
@@ -64,5 +64,8 @@ static inline size_t duo_padded(size_t n) { return (n + DUO_LANES - 1) / DUO_LAN
 
 /* The token whose piece is these bytes, or -1. */
 int32_t duo_vocab_find(const duo_vocab *v, uint32_t size, const char *bytes, size_t n);
+
+/* Whether piece a comes before piece b: by its bytes, and equal pieces by id. */
+int duo_vocab_ordered(const duo_vocab *v, uint32_t a, uint32_t b);
 
 #endif

@@ -125,6 +125,7 @@ int duo_sample(duo_model *m, duo_sampler *s)
     if (s->temperature == 0.0f) return best;
 
     float max = logits[best] / s->temperature, coin = random_float(&s->rng);
+    if (!isfinite(max)) return best;   /* so small a temperature is none */
     /* values smaller than this cannot be part of the nucleus */
     float cutoff = (1.0f - s->topp) / (n - 1);
     if (s->topp > 0.0f && s->topp < 1.0f) return sample_topp(m, s->temperature, max, s->topp, cutoff, coin);

@@ -10,17 +10,29 @@ static int compare(const char *a, size_t n, const char *b, size_t m)
     return order ? order : (n > m) - (n < m);
 }
 
+/* Orders the bytes of piece id against these. */
+static int compare_piece(const duo_vocab *v, uint32_t id, const char *bytes, size_t n)
+{
+    return compare(v->text + v->start[id], v->start[id + 1] - v->start[id], bytes, n);
+}
+
+int duo_vocab_ordered(const duo_vocab *v, uint32_t a, uint32_t b)
+{
+    int order = compare_piece(v, a, v->text + v->start[b], v->start[b + 1] - v->start[b]);
+    return order ? order < 0 : a < b;
+}
+
 int32_t duo_vocab_find(const duo_vocab *v, uint32_t size, const char *bytes, size_t n)
 {
     uint32_t low = 0, high = size;   /* the first entry that is not less lies in [low, high] */
     while (low < high) {
         uint32_t middle = low + (high - low) / 2, id = v->sorted[middle];
-        if (compare(v->text + v->start[id], v->start[id + 1] - v->start[id], bytes, n) < 0) low = middle + 1;
+        if (compare_piece(v, id, bytes, n) < 0) low = middle + 1;
         else high = middle;
     }
     if (low == size) return -1;
     uint32_t id = v->sorted[low];
-    return compare(v->text + v->start[id], v->start[id + 1] - v->start[id], bytes, n) == 0 ? (int32_t)id : -1;
+    return compare_piece(v, id, bytes, n) == 0 ? (int32_t)id : -1;
 }
 
 /* The token that a followed by b merge into, or -1. */

@@ -29,8 +29,8 @@ def checkpoint260k(shared: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def small_model(tmp_path_factory, shared: Path, checkpoint260k: Path) -> Path:
-    """stories260K, a trained fp32 model of 1 MB, as .duo."""
+def stories260k(tmp_path_factory, shared: Path, checkpoint260k: Path) -> Path:
+    """stories260K, a trained fp32 model of 1 MB that the goldens were made with, as .duo."""
     from duostory import formats
 
     path = tmp_path_factory.mktemp("models") / "stories260K.duo"

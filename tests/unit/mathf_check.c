@@ -37,6 +37,14 @@ int main(void)
     for (int head = 2; head <= 128; head += 2)
         for (int i = 0; i < head; i += 2) compare(duo_powf(10000.0f, i / (float)head), powf(10000.0f, i / (float)head));
     report("pow");
+    for (int head = 2; head <= 256; head += 2)   /* would another C library's pow, two units off, round to another float? */
+        for (int i = 0; i < head; i += 2) {
+            double exact = pow(10000.0f, i / (float)head), off = exact, low = exact;
+            for (int units = 0; units < 2; units++) off = nextafter(off, INFINITY), low = nextafter(low, 0);
+            compare((float)off, (float)exact);
+            compare((float)low, (float)exact);
+        }
+    report("pow_margin");
     for (int head = 2; head <= 128; head += 6)
         for (int i = 0; i < head; i += 2)
             for (int pos = 0; pos < 4096; pos++) {

@@ -14,7 +14,7 @@ def test_damaged_models_are_refused_or_harmless(tmp_path):
     program = tmp_path / "damage"
     sources = [path for path in sorted((ROOT / "ext").glob("*.c"))]
     subprocess.run([shutil.which("cc"), "-std=c11", "-D_POSIX_C_SOURCE=200809L", "-O1", "-g", "-ffp-contract=off",
-                    "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-I", ROOT / "ext",
+                    "-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all", "-I", ROOT / "ext",
                     ROOT / "tests" / "unit" / "damage.c", *sources, "-o", program, "-lm"], check=True)
     done = subprocess.run([program, model, tmp_path / "scratch", str(COUNT)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

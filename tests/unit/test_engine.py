@@ -9,7 +9,7 @@ import pytest
 from duostory import StoryError
 from duostory.engine import Model, kernels
 
-GOLDENS = {"stories260K_f32": "small_model", "random15M_q80": "random15m"}
+GOLDENS = {"stories260K_f32": "stories260k", "random15M_q80": "random15m"}
 
 
 def goldens(shared, name):
@@ -19,10 +19,11 @@ def goldens(shared, name):
 @pytest.fixture(scope="session")
 def random15m(tmp_path_factory, shared):
     """The random checkpoint of stories15M's shape that the int8 goldens were made with."""
-    from duostory import bench, formats
+    from duostory import formats
+    from tests.checkpoints import golden_q80
 
     folder = tmp_path_factory.mktemp("15M")
-    bench.write_random(folder / "random15M.bin", "15M", logit_std=1.0)
+    golden_q80(folder / "random15M.bin")
     formats.convert(folder / "random15M.bin", folder / "random15M.duo", tokenizer=shared / "checkpoints" / "tokenizer.bin")
     (folder / "random15M.bin").unlink()
     return folder / "random15M.duo"
@@ -72,10 +73,10 @@ def test_kernels_agree_to_the_bit(tmp_path, shape, type):
 
 
 @pytest.mark.parametrize("kernel", kernels())
-def test_several_models_at_once(small_model, kernel):
+def test_several_models_at_once(stories260k, kernel):
     """Two models of one file, in two threads, tell the stories they tell alone."""
     def tell(seed):
-        with Model(small_model, kernel) as model:
+        with Model(stories260k, kernel) as model:
             return b"".join(t.piece for t in model.generate(model.encode("Once"), 200, 1.0, 0.9, seed))
 
     alone, together = [tell(1), tell(2)], [None, None]
@@ -87,9 +88,9 @@ def test_several_models_at_once(small_model, kernel):
     assert together == alone and alone[0] != alone[1]
 
 
-def test_prompt_without_logits_is_the_same_story(small_model):
+def test_prompt_without_logits_is_the_same_story(stories260k):
     """Leaving out the classifier for prompt tokens changes nothing that follows."""
-    with Model(small_model) as model:
+    with Model(stories260k) as model:
         ids = model.encode("Once upon a time, there was a red ball")
         for pos, token in enumerate(ids):
             model.forward(token, pos, logits=False)
@@ -100,10 +101,10 @@ def test_prompt_without_logits_is_the_same_story(small_model):
         assert model.logits() == without
 
 
-def test_logprobs_are_a_distribution(small_model):
+def test_logprobs_are_a_distribution(stories260k):
     import math
 
-    with Model(small_model) as model:
+    with Model(stories260k) as model:
         model.forward(model.info.bos, 0)
         before = model.logits()
         total = sum(math.exp(model.logprob(token)) for token in range(model.info.vocab_size))
@@ -117,22 +118,22 @@ def test_logprobs_are_a_distribution(small_model):
     lambda m: m.encode("a\0b"), lambda m: list(m.generate([1], temperature=-1.0)), lambda m: list(m.generate([1], topp=2.0)),
     lambda m: list(m.generate([1], seed=0)), lambda m: list(m.generate([1], temperature=float("nan"))),
 ])
-def test_arguments_out_of_range_are_refused(small_model, call):
-    with Model(small_model) as model, pytest.raises(StoryError):
+def test_arguments_out_of_range_are_refused(stories260k, call):
+    with Model(stories260k) as model, pytest.raises(StoryError):
         call(model)
 
 
-def test_a_closed_model_says_so(small_model):
-    model = Model(small_model)
+def test_a_closed_model_says_so(stories260k):
+    model = Model(stories260k)
     model.close()
     model.close()
     with pytest.raises(StoryError, match="closed"):
         model.forward(1, 0)
 
 
-def test_unknown_kernel_names_the_known_ones(small_model, monkeypatch):
+def test_unknown_kernel_names_the_known_ones(stories260k, monkeypatch):
     with pytest.raises(StoryError, match="scalar"):
-        Model(small_model, "abacus")
+        Model(stories260k, "abacus")
     monkeypatch.setenv("DUOSTORY_KERNEL", "scalar")
-    with Model(small_model) as model:
+    with Model(stories260k) as model:
         assert model.info.kernel == "scalar"

@@ -12,8 +12,8 @@ from duostory.engine import Model
 
 
 @pytest.fixture(scope="module")
-def model(small_model):
-    with Model(small_model) as model:
+def model(stories260k):
+    with Model(stories260k) as model:
         yield model
 
 

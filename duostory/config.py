@@ -1,0 +1,229 @@
+"""Settings: one frozen object, filled from defaults < files < environment < command line.
+
+Files are TOML: `/etc/duostory.toml`, then `$XDG_CONFIG_HOME/duostory/config.toml` (`~/.config` where that is
+not set). `DUOSTORY_CONFIG` names one file that is read instead of both. The keys are the fields of Settings.
+In the environment a key is `DUOSTORY_` and its name in capitals, such as `DUOSTORY_THE_END`; as an option it
+has dashes, `--the-end`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from typing import NamedTuple
+
+from . import StoryError
+
+
+def _setting(default, meaning: str, low=None, high=None):
+    return field(default=default, metadata={"meaning": meaning, "low": low, "high": high})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to tell a story. Empty text means: not given."""
+
+    model: str = _setting("", "model file; without it the one that comes with duostory")
+    tokenizer: str = _setting("", "tokenizer.bin, for a model file of llama2.c")
+    temperature: float = _setting(0.8, "0 always takes the likeliest token, 1 draws as learned", 0.0, 100.0)
+    topp: float = _setting(0.9, "draw from the likeliest tokens that make up this probability", 0.0, 1.0)
+    seed: int = _setting(0, "the same seed tells the same story; 0 takes the time", 0, 2**64 - 1)
+    steps: int = _setting(0, "longest story in tokens; 0 is as long as the model can", 0, 2**31 - 1)
+    kernel: str = _setting("", "kernel of the engine; without it the fastest one")
+    silent: bool = _setting(False, "do not speak")
+    the_end: bool = _setting(None, "close with 'The end.'; without it only when speaking")
+    speech: str = _setting("auto", "speech engine: espeak, pyttsx3, or auto for the first that is there")
+    voice: str = _setting("en-us", "voice of the speech engine, such as en-us+f3")
+    rate: int = _setting(155, "words a minute", 80, 450)
+    pitch: int = _setting(50, "pitch of the voice", 0, 99)
+    sink: str = _setting("alsa", "where sound goes: alsa or pyaudio")
+    device: str = _setting("default", "sound device, as `aplay -L` lists them")
+
+
+FIELDS = {f.name: f for f in fields(Settings)}
+
+# llama2.c's own defaults. A reference run takes nothing but the command line to change them.
+REFERENCE = {"temperature": 1.0, "topp": 0.9, "seed": 0, "steps": 256, "silent": True, "the_end": False}
+
+
+def load(command_line: dict[str, str | bool], *, again: dict[str, str] | None = None, reference: bool = False,
+         environ: dict[str, str] = os.environ) -> tuple[Settings, dict[str, str]]:
+    """Collect the settings, and for each key say where its value comes from.
+
+    `again` holds the settings of the last story; they count more than the environment. With `reference`,
+    numbers out of range follow llama2.c's rules instead of being refused. Raises StoryError.
+    """
+    values: dict[str, object] = {}
+    sources = dict.fromkeys(FIELDS, "default")
+
+    def layer(new: dict, source: str, name: Callable[[str], str]) -> None:
+        for key, value in new.items():
+            values[key] = _value(key, value, name(key), reference)
+            sources[key] = source
+
+    for path in _files(environ):
+        layer(_read(path), path, lambda key: f"{key} in {path}")
+    layer({key: environ[variable(key)] for key in FIELDS if environ.get(variable(key))}, "environment", variable)
+    if again is not None:
+        layer(again, "last story", lambda key: f"{key} of the last story")
+    if reference:
+        layer(REFERENCE, "llama2.c", str)
+    layer(command_line, "command line", option)
+    settings = Settings(**values)
+    if settings.the_end is None:
+        settings = replace(settings, the_end=not settings.silent)
+    return settings, sources
+
+
+def check(command_line: dict[str, str | bool], reference: bool = False) -> None:
+    """Raises StoryError for an option with a value that load() would refuse."""
+    for key, value in command_line.items():
+        _value(key, value, option(key), reference)
+
+
+def option(key: str) -> str:
+    return "--" + key.replace("_", "-")
+
+
+def variable(key: str) -> str:
+    return "DUOSTORY_" + key.upper()
+
+
+def show(settings: Settings, sources: dict[str, str]) -> str:
+    """The settings as a TOML file, with the origin of each as a comment."""
+    lines = []
+    for key in FIELDS:
+        value = getattr(settings, key)
+        text = quoted(value) if isinstance(value, str) else str(value).lower()
+        lines.append(f"{key} = {text}".ljust(32) + f"  # {sources[key]}")
+    return "\n".join(lines) + "\n"
+
+
+def quoted(text: str) -> str:
+    """A TOML string. Bytes that are not UTF-8 come out as U+FFFD."""
+    text = os.fsencode(text).decode("utf-8", "replace").replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in text) + '"'
+
+
+# --- The last story, for --again ------------------------------------------------------------------
+
+RETOLD = ("model", "tokenizer", "temperature", "topp", "seed", "steps")  # with the prompt, what makes a story
+
+
+class Last(NamedTuple):
+    settings: dict[str, str]  # the keys of RETOLD, as text
+    header: str
+    opening: str
+    crc32: int  # of the model
+
+
+def remember(settings: Settings, header: str, opening: str, crc32: int, environ=os.environ) -> None:
+    """Keep what is needed to tell the story again; where nothing can be kept, do nothing."""
+    record = {key: str(getattr(settings, key)) for key in RETOLD}
+    for key in ("model", "tokenizer"):
+        record[key] = record[key] and os.path.abspath(os.path.expanduser(record[key]))
+    record |= {"header": header, "opening": opening, "crc32": f"{crc32:08x}"}
+    path = _last(environ)
+    part = f"{path}.{os.getpid()}.part"
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(part, "wb") as file:
+            for key, value in record.items():
+                file.write(f"{key}: ".encode() + value.encode("unicode_escape") + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)  # a power cut leaves the old record or the new one
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(part)
+
+
+def recall(environ=os.environ) -> Last:
+    """What remember() kept. Raises StoryError if there is nothing, or nothing that makes sense."""
+    path = _last(environ)
+    try:
+        with open(path, "rb") as file:
+            lines = [line.rstrip(b"\n").partition(b": ") for line in file]
+        record = {key.decode(): value.decode("unicode_escape") for key, _, value in lines}
+        settings = {key: record[key] for key in RETOLD}
+        return Last(settings, record["header"], record["opening"], int(record["crc32"], 16))
+    except FileNotFoundError:
+        raise StoryError("there is no last story to tell again; tell one first") from None
+    except OSError as error:
+        raise StoryError(f"cannot read the record of the last story in {path}: {error.strerror}") from None
+    except (ValueError, KeyError):
+        raise StoryError(f"the record of the last story in {path} is damaged; tell a new story") from None
+
+
+def _last(environ) -> str:
+    # systemd may name several folders; the first is the main one.
+    folder = environ.get("STATE_DIRECTORY", "").partition(":")[0] or os.path.join(
+        environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state"), "duostory")
+    return os.path.join(folder, "last-story")
+
+
+# --- Where settings come from ---------------------------------------------------------------------
+
+
+def _files(environ) -> list[str]:
+    if named := environ.get("DUOSTORY_CONFIG"):
+        if not os.path.exists(named):
+            raise StoryError(f"DUOSTORY_CONFIG names {named!r}, and there is no such file")
+        return [named]
+    home = environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    return [path for path in ("/etc/duostory.toml", os.path.join(home, "duostory/config.toml"))
+            if os.path.exists(path)]
+
+
+def _read(path: str) -> dict[str, object]:
+    import tomllib  # only when there is a file: it is large
+
+    try:
+        with open(path, "rb") as file:
+            table = tomllib.load(file)
+    except OSError as error:
+        raise StoryError(f"cannot read the settings in {path}: {error.strerror}") from None
+    except ValueError as error:  # not TOML, or not UTF-8
+        raise StoryError(f"{path} is not a TOML file: {error}") from None
+    for key in table:
+        if key not in FIELDS:
+            raise StoryError(f"{path} has an unknown key {key!r}; the keys are {', '.join(FIELDS)}")
+    return table
+
+
+_TRUTH = {"1": True, "true": True, "yes": True, "on": True,
+          "0": False, "false": False, "no": False, "off": False}
+
+
+def _value(key: str, given: object, name: str, reference: bool) -> object:
+    """Check one value; text from the environment or the command line is turned into its type."""
+    kind, limits = FIELDS[key].type, FIELDS[key].metadata
+    value = given
+    try:
+        if isinstance(given, str) and kind in ("int", "float"):
+            value = {"int": int, "float": float}[kind](given)
+        elif isinstance(given, str) and kind == "bool":
+            value = _TRUTH[given.lower()]
+        elif kind == "float" and type(given) is int:
+            value = float(given)
+    except (ValueError, KeyError, OverflowError):
+        pass
+    if type(value).__name__ != kind or value != value or (kind == "str" and "\0" in value):
+        wanted = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}[kind]
+        raise StoryError(f"{name} must be {wanted}, not {given!r}")
+    if limits["low"] is None or limits["low"] <= value <= limits["high"]:
+        return value
+    if reference and key in REFERENCE:
+        return _as_llama2c(key, value)
+    raise StoryError(f"{name} must be from {limits['low']} to {limits['high']}, not {given}")
+
+
+def _as_llama2c(key: str, value):
+    """What llama2.c makes of a number out of range."""
+    if key == "topp":
+        return 0.9
+    if key == "seed":
+        return value % 2**64  # its seed is unsigned
+    return value if value > 0 else type(value)(0)

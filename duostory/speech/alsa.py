@@ -1,0 +1,160 @@
+"""The sound card, through libasound."""
+
+import os
+import time
+from errno import EACCES, EAGAIN, EBADFD, EBUSY, EINVAL, ENODEV, ENOENT, ENXIO, EPERM, EPIPE
+
+from duostory import StoryError
+from duostory._alsa import ffi
+from duostory.speech.sinks import NoSoundDevice
+
+BUFFER_US = 1_000_000  # what the card holds at most: a busy core may not make a gap
+PERIOD_US = 50_000
+POLL_MS = 50  # how long a wait may go without looking for stop()
+STALL_S = 5.0  # a card that takes nothing for this long is broken
+_HINT = 'write to a file with --wav, or see "aplay -L" for the names of sound devices'
+
+_lib = None
+
+
+def library():
+    """libasound, loaded at first use, with its own messages on stderr turned off."""
+    global _lib
+    if _lib is None:
+        try:
+            _lib = ffi.dlopen("libasound.so.2")
+        except OSError:
+            raise NoSoundDevice(
+                "the sound library libasound.so.2 is missing: install it (Debian: libasound2), "
+                "or write to a file with --wav"
+            ) from None
+        # alsa-lib wants a C function to hand its messages to, and a Python callback would be entered from
+        # wherever C is. A function without arguments or effects does: every ABI that we run on lets a caller
+        # pass more than is read.
+        _lib.snd_lib_error_set_handler(ffi.cast("void *", ffi.addressof(_lib, "snd_asoundlib_version")))
+    return _lib
+
+
+def _unopened(device: str, code: int, reason: str) -> NoSoundDevice:
+    """Why `device` does not open, from the errno of snd_pcm_open and its text."""
+    if code == EBUSY:
+        why = "is in use by another program"
+    elif code in (EACCES, EPERM):
+        why = "may only be used by members of the group audio"
+    elif code in (ENOENT, ENODEV, ENXIO, EINVAL):
+        why = "does not exist"
+    else:
+        why = f"does not open ({reason})"
+    return NoSoundDevice(f'the sound device "{device}" {why}: {_HINT}')
+
+
+class AlsaSink:
+    """Plays on an ALSA device ("default", or a name that `aplay -L` lists), `rate` samples a second.
+
+    The device's own conversion gives it whatever it wants; "hw:" names are opened as "plughw:" for that.
+    Raises NoSoundDevice where it does not open, StoryError where it fails later (unplugged, stalled).
+    """
+
+    def __init__(self, device: str, rate: int) -> None:
+        self.rate, self.xruns, self.device = rate, 0, device
+        self._lib = library()
+        self._stopped = False
+        self._pcm = self._open("plug" + device if device.startswith("hw:") else device)
+        try:
+            self._setup()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open(self, name: str):
+        lib, handle = self._lib, ffi.new("snd_pcm_t **")
+        # Not blocking: a busy device says so now, and no later call can hold up stop().
+        result = lib.snd_pcm_open(
+            handle, os.fsencode(name), lib.SND_PCM_STREAM_PLAYBACK, lib.SND_PCM_NONBLOCK
+        )
+        if result < 0:
+            raise _unopened(self.device, -result, self._reason(result))
+        return handle[0]
+
+    def _setup(self) -> None:
+        lib, pcm = self._lib, self._pcm
+        hw, sw = ffi.new("snd_pcm_hw_params_t **"), ffi.new("snd_pcm_sw_params_t **")
+        lib.snd_pcm_hw_params_malloc(hw)
+        lib.snd_pcm_sw_params_malloc(sw)
+        try:
+            self._check(lib.snd_pcm_hw_params_any(pcm, hw[0]))
+            self._check(lib.snd_pcm_hw_params_set_access(pcm, hw[0], lib.SND_PCM_ACCESS_RW_INTERLEAVED))
+            self._check(lib.snd_pcm_hw_params_set_format(pcm, hw[0], lib.SND_PCM_FORMAT_S16_LE))
+            self._check(lib.snd_pcm_hw_params_set_channels(pcm, hw[0], 1))
+            self._check(lib.snd_pcm_hw_params_set_rate(pcm, hw[0], self.rate, 0))
+            time_us = ffi.new("unsigned int *", BUFFER_US)
+            self._check(lib.snd_pcm_hw_params_set_buffer_time_near(pcm, hw[0], time_us, ffi.NULL))
+            time_us[0] = PERIOD_US
+            self._check(lib.snd_pcm_hw_params_set_period_time_near(pcm, hw[0], time_us, ffi.NULL))
+            self._check(lib.snd_pcm_hw_params(pcm, hw[0]))
+            # Sound starts with the first sample, not when the buffer is full.
+            self._check(lib.snd_pcm_sw_params_current(pcm, sw[0]))
+            self._check(lib.snd_pcm_sw_params_set_start_threshold(pcm, sw[0], 1))
+            self._check(lib.snd_pcm_sw_params(pcm, sw[0]))
+            buffer, period = ffi.new("snd_pcm_uframes_t *"), ffi.new("snd_pcm_uframes_t *")
+            self._check(lib.snd_pcm_get_params(pcm, buffer, period))
+            self._buffer: int = buffer[0]  # frames
+        finally:
+            lib.snd_pcm_hw_params_free(hw[0])
+            lib.snd_pcm_sw_params_free(sw[0])
+
+    def _reason(self, result: int) -> str:
+        return ffi.string(self._lib.snd_strerror(result)).decode(errors="replace")
+
+    def _check(self, result: int) -> None:
+        if result < 0:
+            raise NoSoundDevice(
+                f'the sound device "{self.device}" does not take {self.rate} Hz, 16 bit, one channel '
+                f"({self._reason(result)}): {_HINT}"
+            )
+
+    def _recover(self, error: int) -> None:
+        """Make the device ready again after it ran dry or slept; `error` is the negative errno that told."""
+        if error in (-ENODEV, -EBADFD):
+            raise StoryError(f'the sound device "{self.device}" has gone: plug it in and start again')
+        if self._lib.snd_pcm_recover(self._pcm, error, 1) < 0:
+            raise StoryError(f'the sound device "{self.device}" failed: {self._reason(error)}')
+
+    def write(self, pcm: bytes) -> None:
+        lib, left, at = self._lib, len(pcm) // 2, ffi.from_buffer("char[]", pcm)
+        position, alive = 0, time.monotonic()
+        while left and not self._stopped:
+            taken = lib.snd_pcm_writei(self._pcm, at + 2 * position, left)
+            if taken == -EAGAIN:
+                taken = lib.snd_pcm_wait(self._pcm, POLL_MS)
+                if taken >= 0:
+                    if time.monotonic() - alive > STALL_S:
+                        raise StoryError(f'the sound device "{self.device}" has stopped taking sound')
+                    continue
+            if taken < 0:
+                self.xruns += taken == -EPIPE
+                self._recover(taken)
+                continue
+            position, left, alive = position + taken, left - taken, time.monotonic()
+
+    def queued(self) -> float:
+        free = self._lib.snd_pcm_avail(self._pcm)
+        if free < 0:
+            self._recover(free)
+            return 0.0
+        return (self._buffer - free) / self.rate
+
+    def drain(self) -> None:
+        end = time.monotonic() + self._buffer / self.rate + STALL_S
+        # Not blocking, snd_pcm_drain starts the draining and says EAGAIN until it is done.
+        while not self._stopped and self._lib.snd_pcm_drain(self._pcm) == -EAGAIN and time.monotonic() < end:
+            time.sleep(POLL_MS / 1000)
+
+    def stop(self) -> None:
+        self._stopped = True
+
+    def close(self) -> None:
+        if self._pcm:
+            self._lib.snd_pcm_drop(self._pcm)
+            self._lib.snd_pcm_close(self._pcm)
+            self._pcm = None

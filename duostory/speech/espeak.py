@@ -1,0 +1,166 @@
+"""The voice: espeak-ng in this process, through its C interface."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Lock
+
+from duostory import StoryError
+from duostory._espeak import ffi
+from duostory.speech.text import spoken
+
+CHUNK_MS = 60  # of sound at a time; espeak-ng takes no less
+RATES = range(80, 451)  # words a minute
+PITCHES = range(0, 100)
+_LONGEST_PATH = 140  # bytes; espeak-ng silently cuts the path of its data at about 144
+_HELP = (
+    'install it with "apt install espeak-ng" or "pip install espeakng-loader", '
+    "or set DUOSTORY_ESPEAK to a folder that holds libespeak-ng.so.1 and espeak-ng-data"
+)
+
+# espeak-ng keeps global state, so there is one of each of these in a process, used only under the lock.
+_lock = Lock()
+_library: "_Library | None" = None
+
+
+def _candidates() -> Iterator[tuple[str, Path | None]]:
+    """Libraries to try, each with the folder of its espeak-ng-data (None: it knows itself)."""
+    if folder := os.environ.get("DUOSTORY_ESPEAK"):
+        for name in ("libespeak-ng.so.1", "libespeak-ng.so"):
+            if (library := Path(folder, name)).exists():
+                yield str(library.absolute()), Path(folder).absolute()
+                return
+        raise StoryError(f"DUOSTORY_ESPEAK is {folder}, and no libespeak-ng.so.1 is in that folder")
+    yield "libespeak-ng.so.1", None
+    from importlib.util import find_spec
+
+    # The wheel is only located: importing it would load ctypes, and its own idea of the data folder is wrong.
+    if wheel := find_spec("espeakng_loader"):
+        folder = Path(wheel.submodule_search_locations[0])
+        yield str(folder / "libespeak-ng.so"), folder
+
+
+class NoEspeak(StoryError):
+    """espeak-ng or its data is not on this system."""
+
+
+class _Library:
+    """The loaded library and whoever is speaking through it."""
+
+    def __init__(self) -> None:
+        self.lib, self.rate = self._open()
+        path = ffi.new("char **")
+        self.version = ffi.string(self.lib.espeak_Info(path)).decode()
+        self.data = Path(os.fsdecode(ffi.string(path[0])))
+        self.voice: Espeak | None = None  # whose settings are in force
+        self._callback = ffi.callback("t_espeak_callback", self._on_sound, error=1)  # kept: C holds a pointer
+        self.lib.espeak_SetSynthCallback(self._callback)
+
+    @staticmethod
+    def _open():
+        tried = []
+        for path, data in _candidates():
+            folder = os.fsencode(data) if data else ffi.NULL
+            if data and len(folder) > _LONGEST_PATH:
+                tried.append(f"{data} is too long a path for espeak-ng: link to it from a shorter one")
+                continue
+            if data and not (data / "espeak-ng-data" / "phontab").is_file():
+                tried.append(f"{data} holds no espeak-ng-data")
+                continue
+            try:
+                lib = ffi.dlopen(path)
+            except OSError as error:
+                tried.append(str(error).removesuffix(".").removeprefix("cannot load library "))
+                continue
+            options = lib.espeakINITIALIZE_DONT_EXIT
+            rate = lib.espeak_Initialize(lib.AUDIO_OUTPUT_SYNCHRONOUS, CHUNK_MS, folder, options)
+            if rate > 0:
+                return lib, rate
+            tried.append(f"{path} finds no espeak-ng-data")
+        raise NoEspeak(f"there is no espeak-ng voice ({'; '.join(tried)}): {_HELP}")
+
+    def _on_sound(self, wav, samples: int, events) -> int:
+        try:
+            index = 0
+            while (event := events[index]).type != self.lib.espeakEVENT_LIST_TERMINATED:
+                if event.type == self.lib.espeakEVENT_WORD and event.length:
+                    self._word(event.text_position - 1, event.length, event.sample / self.rate)
+                index += 1
+            if wav and samples and not self._write(bytes(ffi.buffer(wav, 2 * samples))):
+                self._stopped = True
+        except BaseException as error:  # must not cross C; raised again below
+            self._error = error
+            self._stopped = True
+        return int(self._stopped)
+
+    def speak(self, text: str, write, word) -> None:
+        self._write, self._word = write, word
+        self._error, self._stopped = None, False
+        utf8 = text.encode()
+        result = self.lib.espeak_Synth(
+            utf8, len(utf8) + 1, 0, self.lib.POS_CHARACTER, 0, self.lib.espeakCHARS_UTF8, ffi.NULL, ffi.NULL
+        )
+        self._write = self._word = None
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+        if result != self.lib.EE_OK and not self._stopped:
+            raise StoryError(f"espeak-ng could not speak (its error {result})")
+
+
+class Espeak:
+    """A voice of espeak-ng.
+
+    `voice` is a language or voice name, with a variant behind a plus ("en-us", "en-us+klatt2", "en-us+f3");
+    `rate_wpm` is 80 to 450 words a minute; `pitch` 0 to 99, 50 is the voice's own.
+    Raises StoryError where there is no espeak-ng or no such voice, and for values out of range.
+
+    Several may exist; they speak one after another, because espeak-ng is one engine a process.
+    """
+
+    def __init__(self, voice: str = "en-us", rate_wpm: int = 155, pitch: int = 50) -> None:
+        global _library
+        if rate_wpm not in RATES:
+            raise StoryError(f"the speech rate {rate_wpm} is out of range: take 80 to 450 words a minute")
+        if pitch not in PITCHES:
+            raise StoryError(f"the pitch {pitch} is out of range: take 0 to 99")
+        self.voice, self.rate_wpm, self.pitch = voice, rate_wpm, pitch
+        with _lock:
+            _library = _library or _Library()
+            self.rate: int = _library.rate  # samples a second
+            self.version = f"espeak-ng {_library.version}"
+            self._select(_library)
+
+    def _select(self, library: _Library) -> None:
+        lib, variant = library.lib, self.voice.partition("+")[2]
+        # espeak-ng takes an unknown variant without a word, and speaks without it.
+        known = not variant or (library.data / "voices" / "!v" / variant).is_file()
+        if not known or "\0" in self.voice or lib.espeak_SetVoiceByName(self.voice.encode()) != lib.EE_OK:
+            raise StoryError(
+                f'espeak-ng has no voice "{self.voice}": take one like en-us, en-us+f3 or en-us+klatt2'
+            )
+        lib.espeak_SetParameter(lib.espeakRATE, self.rate_wpm, 0)
+        lib.espeak_SetParameter(lib.espeakPITCH, self.pitch, 0)
+        library.voice = self
+
+    def speak(
+        self,
+        text: str,
+        write: Callable[[bytes], bool],
+        on_word: Callable[[str, float], None] | None = None,
+    ) -> None:
+        """Synthesise `text`: `write(pcm)` gets up to 60 ms at a time and returns False to stop.
+
+        `on_word(word, at)` is called before the sound of that word is written; `at` is in seconds from the
+        start of this text. Two short words may come as one event, and then only the first of them is told.
+        """
+        text = spoken(text)
+
+        def word(start: int, length: int, at: float) -> None:
+            if on_word:
+                on_word(text[start : start + length], at)
+
+        with _lock:
+            if _library.voice is not self:
+                self._select(_library)
+            _library.speak(text, write, word)

@@ -1,0 +1,204 @@
+"""The thread that speaks: sentences in, sound out, while the story is still being written."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Protocol
+
+from duostory.speech.sinks import Sink
+
+SENTENCE_PAUSE = 0.35  # seconds of silence between two sentences
+PARAGRAPH_PAUSE = 0.7
+# While the next sentence is not there yet, the device is kept running on silence, so that every xrun it
+# reports is a real fault. These two bound how much later than at once a new sentence can sound.
+LOW_WATER = 0.1  # seconds of sound in the device below which silence is added
+POLL = 0.05  # seconds between two looks
+BYTES = 2  # a sample
+
+
+class Voice(Protocol):
+    rate: int  # samples a second
+    version: str  # what it is, for people
+
+    def speak(
+        self,
+        text: str,
+        write: Callable[[bytes], bool],
+        on_word: Callable[[str, float], None] | None = None,
+    ) -> None:
+        """Give the sound of `text` to `write` a little at a time until it returns False: see Espeak.speak."""
+
+
+@dataclass
+class PlayerStats:
+    """How the speaking went; read it while it goes on or after finish()."""
+
+    first_sound: float | None = None  # time.monotonic() when the first samples had been written
+    synthesis: float = 0.0  # seconds of processor time in the voice, without the sink
+    audio: float = 0.0  # seconds of sound written, pauses included
+    gap: float = 0.0  # seconds of silence beyond the intended pauses: no sentence was ready
+    xruns: int = 0  # how often the device ran dry in the middle of sound
+
+
+class Player:
+    """Speaks sentences in order, on a thread that owns `voice` and `sink` from here on.
+
+    At most `ahead` sentences wait; then say() does. `on_sentence(sentence, at, index)` and
+    `on_word(word, at, index)` are called on that thread when the sound is written, which is up to a second
+    before it is heard. `at` is the position in all sound written, in seconds; `index` counts from 0.
+
+        with Player(voice, sink) as player:
+            for sentence in story:
+                player.say(sentence)
+            player.finish()
+    """
+
+    def __init__(
+        self,
+        voice: Voice,
+        sink: Sink,
+        *,
+        ahead: int = 4,
+        on_word: Callable[[str, float, int], None] | None = None,
+        on_sentence: Callable[[str, float, int], None] | None = None,
+    ) -> None:
+        self.stats = PlayerStats()
+        self._voice, self._sink = voice, sink
+        self._on_word, self._on_sentence = on_word, on_sentence
+        self._frames = 0  # written
+        self._sink_time = 0.0  # seconds of processor time
+        self._stopped = False
+        self._error: Exception | None = None
+        # Two SimpleQueues, because these may be fed from a signal handler that interrupted say() itself.
+        self._work: SimpleQueue[tuple[str, float] | None] = SimpleQueue()
+        self._room: SimpleQueue[None] = SimpleQueue()  # one entry for each sentence that may be queued
+        for _ in range(ahead):
+            self._room.put(None)
+        self._thread = Thread(target=self._run, name="duostory-player", daemon=True)
+        self._thread.start()
+
+    def say(self, sentence: str, pause: float = SENTENCE_PAUSE) -> None:
+        """Queue a sentence; `pause` seconds of silence come between it and the next one.
+
+        Waits while `ahead` sentences are queued. Does nothing after stop().
+        Raises what ended the player (StoryError for a lost sound card or a full disk).
+        """
+        self._room.get()
+        if self._stopped or not self._thread.is_alive():
+            self._room.put(None)  # the next one may not wait either
+            self._raise_error()
+            return
+        self._work.put((sentence, pause))
+
+    def finish(self) -> None:
+        """Wait until all is spoken and has sounded. Raises what ended the player, like say()."""
+        self._work.put(None)
+        self._thread.join()
+        self._raise_error()
+
+    def stop(self) -> None:
+        """Fall silent within 0.2 s and forget what is queued.
+
+        Returns at once, from any thread and from a signal handler; close() waits until it is so.
+        """
+        self._stopped = True
+        self._sink.stop()
+        self._work.put(None)
+        self._room.put(None)
+
+    def close(self) -> None:
+        """Stop, unless all is spoken, and wait until the device is free again."""
+        self.stop()
+        self._thread.join()
+
+    def __enter__(self) -> "Player":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    # The rest runs on the player's thread.
+
+    def _run(self) -> None:
+        try:
+            try:
+                self._speak_all()
+            finally:
+                self.stats.xruns = self._sink.xruns
+                self._sink.close()
+        except Exception as error:
+            self._error = error
+        finally:
+            self._stopped = self._stopped or self._error is not None
+            self._room.put(None)  # wakes a waiting say()
+
+    def _speak_all(self) -> None:
+        index, pause = 0, 0.0
+        while not self._stopped:
+            item, waited = self._next()
+            if item is None or self._stopped:
+                break
+            if index:
+                self.stats.gap += max(0.0, waited - pause)
+                self._silence(pause - waited)
+            sentence, pause = item
+            self._speak(sentence, index)
+            index += 1
+        if not self._stopped:
+            self._sink.drain()
+
+    def _next(self) -> tuple[tuple[str, float] | None, float]:
+        """The next sentence (None: there is none), and the seconds of silence written until it came."""
+        waited, idle = 0.0, False
+        while True:
+            try:
+                item = self._work.get(timeout=POLL)
+            except Empty:
+                idle = True
+                if self._frames and self._sink.queued() < LOW_WATER:
+                    self._silence(LOW_WATER)
+                    waited += LOW_WATER
+                continue
+            if idle:
+                self._sink.queued()  # whether it ran dry since the last look does not matter
+            self._room.put(None)
+            return item, waited
+
+    def _speak(self, sentence: str, index: int) -> None:
+        start = self._frames / self._voice.rate
+        if self._on_sentence:
+            self._on_sentence(sentence, start, index)
+
+        def word(text: str, at: float) -> None:
+            if self._on_word:
+                self._on_word(text, start + at, index)
+
+        began = time.thread_time() - self._sink_time
+        try:
+            self._voice.speak(sentence, self._write, word)
+        finally:
+            self.stats.synthesis += time.thread_time() - self._sink_time - began
+
+    def _silence(self, seconds: float) -> None:
+        if seconds > 0:
+            self._write(bytes(BYTES * round(seconds * self._voice.rate)))
+
+    def _write(self, pcm: bytes) -> bool:
+        """Write sound; False when it is time to stop."""
+        if self._stopped:
+            return False
+        began = time.thread_time()
+        self._sink.write(pcm)
+        self._sink_time += time.thread_time() - began
+        self._frames += len(pcm) // BYTES
+        self.stats.audio = self._frames / self._voice.rate
+        if self.stats.first_sound is None:
+            self.stats.first_sound = time.monotonic()
+        self.stats.xruns = self._sink.xruns
+        return not self._stopped

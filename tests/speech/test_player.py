@@ -1,0 +1,326 @@
+"""The player: order and pauses, its own thread, stop, errors, and nothing left behind."""
+
+import gc
+import os
+import resource
+import signal
+import threading
+import time
+import wave
+from array import array
+from threading import Timer
+
+import pytest
+from card import Card
+
+from duostory import StoryError
+from duostory.speech import PARAGRAPH_PAUSE, SENTENCE_PAUSE, NullSink, Player, WavSink, open_sink
+from duostory.speech.alsa import AlsaSink
+from duostory.speech.player import LOW_WATER, POLL
+
+STORY = [
+    "Once upon a time there was a happy dragon.",
+    "He lived in a big cave with Mr. Brown, the bear.",
+    '"Hello!" said the bear.',
+    "They played all day.",
+]
+
+
+class Memory(NullSink):
+    """Keeps what it gets."""
+
+    def __init__(self, rate: int) -> None:
+        super().__init__(rate)
+        self.pcm = bytearray()
+
+    def write(self, pcm: bytes) -> None:
+        self.pcm += pcm
+
+
+class Tone:
+    """A voice without espeak-ng's small variations: each letter is 10 ms of sound, in chunks of 60 ms."""
+
+    rate, version = 22050, "tone"
+
+    def speak(self, text, write, on_word=None) -> None:
+        left = 441 * len(text) // 2
+        while left > 0:
+            if not write(array("h", [9000] * min(left, 1323)).tobytes()):
+                return
+            left -= 1323
+
+
+def tell(player: Player, story: list[str]) -> None:
+    for sentence in story:
+        player.say(sentence)
+    player.finish()
+
+
+def silences(pcm: bytes, rate: int, least: float) -> list[float]:
+    """Seconds of each stretch of at least `least` seconds in which nothing rises above 1 % of full scale."""
+    found, run = [], 0
+    for sample in array("h", pcm):
+        if abs(sample) < 328:
+            run += 1
+            continue
+        if run >= least * rate:
+            found.append(run / rate)
+        run = 0
+    return found
+
+
+def test_pauses_are_between_sentences_and_only_there():
+    memory = Memory(Tone.rate)
+    with Player(Tone(), memory) as player:
+        player.say("a" * 50)
+        player.say("b" * 50, PARAGRAPH_PAUSE)
+        player.say("c" * 50)
+        player.finish()
+    assert silences(memory.pcm, Tone.rate, 0.01) == pytest.approx(
+        [SENTENCE_PAUSE, PARAGRAPH_PAUSE], abs=0.001
+    )
+    assert player.stats.audio == pytest.approx(1.5 + SENTENCE_PAUSE + PARAGRAPH_PAUSE, abs=0.001)
+    assert player.stats.gap == 0.0
+
+
+def test_a_spoken_story_has_its_gaps(voice):
+    memory = Memory(voice.rate)
+    starts: list[float] = []
+    with Player(voice, memory, on_sentence=lambda text, at, index: starts.append(at)) as player:
+        tell(player, STORY)
+    samples = array("h", memory.pcm)
+    for start in starts[1:]:
+        assert not any(samples[int((start - SENTENCE_PAUSE) * voice.rate) : int(start * voice.rate)])
+    # There is no other silence as long as that, but for the voice's own after "Hello!" (observed 0.56 s).
+    assert len(silences(memory.pcm, voice.rate, SENTENCE_PAUSE)) == len(STORY)
+    assert 6000 < max(map(abs, samples)) < 32767  # loud enough and not clipped; observed 24565
+
+
+def test_alsa_gets_what_the_wav_file_gets(recording, tmp_path):
+    for sink in (open_sink("wav", Tone.rate, wav=tmp_path / "story.wav"), open_sink("alsa", Tone.rate)):
+        with Player(Tone(), sink) as player:
+            tell(player, STORY)
+    with wave.open(str(tmp_path / "story.wav")) as wav:
+        assert wav.readframes(wav.getnframes()) == recording.read_bytes()
+
+
+def test_a_story_in_a_fresh_process_is_the_same_through_alsa_and_wav(voice, recording, tmp_path):
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; from pathlib import Path; from duostory.speech import *\n"
+        "voice = open_voice('espeak')\n"
+        "with Player(voice, open_sink(sys.argv[1], voice.rate, wav=Path(sys.argv[2])), ahead=9) as player:\n"
+        "    for sentence in sys.argv[3:]: player.say(sentence)\n"
+        "    player.finish()\n"
+    )
+    for sink in ("alsa", "wav"):
+        subprocess.run([sys.executable, "-c", code, sink, str(tmp_path / "story.wav"), *STORY], check=True)
+    with wave.open(str(tmp_path / "story.wav")) as wav:
+        assert wav.getframerate() == voice.rate
+        assert wav.readframes(wav.getnframes()) == recording.read_bytes()
+
+
+def test_a_file_makes_nobody_wait(voice, tmp_path):
+    start = time.monotonic()
+    with Player(voice, open_sink("wav", voice.rate, wav=tmp_path / "story.wav")) as player:
+        tell(player, STORY * 5)
+    assert player.stats.audio > 40
+    assert time.monotonic() - start < player.stats.audio / 10  # observed 1/670 on a PC
+    assert 0 < player.stats.synthesis < time.monotonic() - start
+    assert 0 < player.stats.first_sound - start < 1
+
+
+def test_words_and_sentences_are_told_at_their_place(voice):
+    told: list[tuple] = []
+    with Player(
+        voice,
+        NullSink(voice.rate),
+        on_word=lambda word, at, index: told.append((index, at, word)),
+        on_sentence=lambda text, at, index: told.append((index, at, text)),
+    ) as player:
+        tell(player, STORY)
+    assert [text for _, _, text in told if text in STORY] == STORY
+    assert {"dragon", "Mr", "Hello", "played"} <= {word for _, _, word in told}
+    assert [(index, at) for index, at, _ in told] == sorted((index, at) for index, at, _ in told)
+    assert told[-1][1] < player.stats.audio
+
+
+def test_say_waits_for_a_slow_card_and_goes_ahead_only_so_far(card):
+    said: list[float] = []
+    with Player(Tone(), card.sink(buffer=0.5), ahead=2) as player:
+        start = time.monotonic()
+        for _ in range(5):
+            player.say("a" * 40, 0.0)  # 0.4 s
+            said.append(time.monotonic() - start)
+        player.finish()
+        done = time.monotonic() - start
+    # The card holds the first and 0.1 s of the second, which is being spoken; two wait. The fifth has to,
+    # until the rest of the second is in the card.
+    assert said[3] < 0.1
+    assert said[4] == pytest.approx(0.3, abs=0.1)
+    assert done == pytest.approx(2.0, abs=0.15)
+    assert player.stats.xruns == 0
+
+
+def test_waiting_for_the_model_is_silence_and_no_xrun(card):
+    with Player(Tone(), card.sink(buffer=0.5)) as player:
+        player.say("a" * 30, 0.2)
+        time.sleep(1.3)  # 0.3 s of sound, the pause of 0.2 s, then 0.8 s of nothing to say
+        player.say("b" * 30)
+        start = time.monotonic()
+        player.finish()
+        # The late sentence sounds with little delay: the rest of the silence, 0.3 s of its own, a drain poll.
+        assert time.monotonic() - start < 0.3 + 2 * LOW_WATER + POLL + 0.05
+    assert player.stats.xruns == 0
+    assert player.stats.gap == pytest.approx(0.8, abs=0.25)
+
+
+def test_a_voice_too_slow_for_the_card_is_counted(card):
+    class Slow(Tone):
+        def speak(self, text, write, on_word=None) -> None:
+            for _ in range(3):
+                write(bytes(2 * 2205))
+                time.sleep(0.2)
+
+    with Player(Slow(), card.sink(buffer=0.5)) as player:
+        tell(player, ["x"])
+    assert player.stats.xruns == 2
+
+
+@pytest.mark.parametrize("after", [0.0, 0.05, 0.7, 2.9])
+def test_stop_is_silence_within_200_ms(voice, card, after):
+    player = Player(voice, card.sink(buffer=1.0))
+    for sentence in STORY:
+        player.say(sentence)
+    time.sleep(after)
+    start = time.monotonic()
+    player.stop()
+    player.stop()
+    assert time.monotonic() - start < 0.05  # it does not wait itself
+    player.close()
+    assert time.monotonic() - start < 0.2  # observed 0.053 at most of 25: one poll of the card
+    assert card.silent_at - start < 0.2
+    player.say("Nothing more.")
+    player.finish()
+    assert player.stats.audio < after + 1.2
+
+
+def test_stop_from_another_thread_frees_a_waiting_say(voice, card):
+    player = Player(voice, card.sink(buffer=0.5), ahead=1)
+    Timer(0.3, player.stop).start()
+    start = time.monotonic()
+    for sentence in STORY * 10:
+        player.say(sentence)
+    player.finish()
+    assert time.monotonic() - start < 0.5
+    player.close()
+
+
+@pytest.mark.parametrize("waiting_in", ["say", "finish"])
+def test_stop_from_a_signal_handler(voice, card, waiting_in):
+    player = Player(voice, card.sink(buffer=0.5), ahead=1 if waiting_in == "say" else 9)
+    old = signal.signal(signal.SIGALRM, lambda *_: player.stop())
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        start = time.monotonic()
+        tell(player, STORY)
+        assert 0.3 <= time.monotonic() - start < 0.5
+    finally:
+        signal.signal(signal.SIGALRM, old)
+        player.close()
+
+
+@pytest.mark.parametrize("waiting_in", ["say", "finish"])
+def test_ctrl_c_in_a_waiting_call_ends_the_sound(voice, card, waiting_in):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    old = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        start = time.monotonic()
+        with (
+            pytest.raises(KeyboardInterrupt),
+            Player(voice, card.sink(buffer=0.5), ahead=1 if waiting_in == "say" else 9) as player,
+        ):
+            tell(player, STORY)
+        assert 0.3 <= time.monotonic() - start < 0.5
+    finally:
+        signal.signal(signal.SIGALRM, old)
+
+
+def test_a_stopped_story_leaves_a_wav_of_what_was_spoken(voice, tmp_path):
+    class Paced(WavSink):
+        def write(self, pcm: bytes) -> None:
+            time.sleep(len(pcm) / 2 / self.rate)
+            super().write(pcm)
+
+    with Player(voice, Paced(tmp_path / "story.wav", voice.rate)) as player:
+        for sentence in STORY:
+            player.say(sentence)
+        time.sleep(0.5)
+    with wave.open(str(tmp_path / "story.wav")) as wav:
+        assert wav.getnframes() / voice.rate == pytest.approx(player.stats.audio)
+        assert 0.3 < player.stats.audio < 1.0
+    assert os.listdir(tmp_path) == ["story.wav"]
+
+
+@pytest.mark.parametrize("where", ["say", "finish"])
+def test_an_error_of_the_card_reaches_the_caller(card, where):
+    player = Player(Tone(), card.sink(buffer=0.5), ahead=2)
+    card.fail_next = 19  # ENODEV: unplugged
+    with pytest.raises(StoryError, match="has gone"):
+        if where == "say":
+            for _ in range(50):
+                player.say("a" * 50)
+        else:
+            player.say("a")
+            player.finish()
+    player.close()
+
+
+def test_an_error_in_a_callback_reaches_the_caller(voice):
+    def broken(*_):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), Player(voice, NullSink(voice.rate), on_word=broken) as player:
+        tell(player, STORY)
+
+
+def test_no_sentences_are_no_sound(tmp_path):
+    with Player(Tone(), open_sink("wav", Tone.rate, wav=tmp_path / "story.wav")) as player:
+        player.finish()
+    assert player.stats.first_sound is None and player.stats.audio == 0.0
+    assert not os.listdir(tmp_path)
+
+
+def test_forty_stories_leave_no_memory_no_threads_and_no_files(voice, recording, tmp_path):
+    def stories(count: int) -> None:
+        for number in range(count):
+            sink = open_sink(*[("alsa", voice.rate), ("null", voice.rate)][number % 2])
+            with Player(voice, sink, on_word=lambda *_: None) as player:
+                for sentence in STORY:
+                    player.say(sentence)
+                if number % 3:
+                    player.finish()  # the others are stopped in the middle
+
+    def used() -> tuple[int, int]:
+        gc.collect()
+        return threading.active_count(), len(os.listdir("/proc/self/fd"))
+
+    def resident() -> int:
+        with open("/proc/self/statm") as statm:
+            return int(statm.read().split()[1]) * resource.getpagesize()
+
+    stories(10)
+    before, memory = used(), resident()
+    stories(40)
+    assert used() == before
+    assert resident() - memory < 1_000_000  # observed 25 kB, and no more after that
+
+
+@pytest.fixture
+def card(recording):
+    return Card(AlsaSink)
