@@ -484,7 +484,7 @@ FUNCTION(mix)
 9:  ret
 END(mix)
 
-/* quantize(q a0, scale a1, x a2, n a3, group a4) */
+/* quantize(q a0, scale a1, x a2, n a3, group a4): how many of n are left, from the first group with an infinity or NaN on */
 FUNCTION(quantize)
     li t6, 32
     li t5, 0x7fffffff
@@ -492,6 +492,7 @@ FUNCTION(quantize)
     fmv.w.x ft1, t0
     li t0, 0x00800000               /* FLT_MIN */
     fmv.w.x ft2, t0
+    li t4, 0x7f800000               /* infinity */
     frrm a7
 1:  mv t1, a2                       /* the largest magnitude; floats without sign are in the order of their bits */
     mv t2, a4
@@ -508,6 +509,7 @@ FUNCTION(quantize)
     sub t2, t2, t3
     bnez t2, 2b
     vmv_x_s t0, v24
+    bgeu t0, t4, 7f
     fmv.w.x ft0, t0
     fdiv.s ft0, ft0, ft1
     fsw ft0, 0(a1)
@@ -536,6 +538,7 @@ FUNCTION(quantize)
     fsrm a7
     sub a3, a3, a4
     bnez a3, 1b
+7:  mv a0, a3
     ret
 END(quantize)
 

@@ -97,13 +97,13 @@ static void check_gemv_f32(void)
 static void check_quantize(void)
 {
     static const int groups[] = {4, 8, 12, 20, 32, 36, 64, 100, 256};
-    static const float sizes[] = {1.0f, 0x1p-120f, 0x1p-126f, 0x1p-149f, 0.0f, 0x1p125f};
+    static const float sizes[] = {1.0f, 0x1p-120f, 0x1p-126f, 0x1p-149f, 0.0f, 0x1p125f, INFINITY, NAN};
     for (int g = 0; g < COUNT(groups); g++)
         for (int s = 0; s < COUNT(sizes); s++)
             for (int halves = 0; halves < 2; halves++) {
                 int n = groups[g] * 3;
                 for (int i = 0; i < n; i++)   /* with 127 the largest, the scale is 1, and halves are ties */
-                    b[i] = (halves ? i % groups[g] == 1 ? 127.0f : (float)((int)(draw() >> 8) % 255 - 127) / 2 : draw_float()) * sizes[s];
+                    b[i] = (halves ? i % groups[g] == 1 ? 127.0f : (float)((int)(draw() >> 8) % 255 - 127) / 2 : draw_float()) * (s < 6 || i % groups[g] == 2 ? sizes[s] : 1.0f);
                 memset(q_expected, 99, n + GUARD);
                 memset(q_got, 99, n + GUARD);
                 BOTH("quantize scale", (size_t)3, groups[g], s, halves,
