@@ -59,7 +59,7 @@ typedef struct {
     int dim, hidden_dim, n_layers, n_heads, n_kv_heads, vocab_size, seq_len, group_size;
     int bos, eos;
     const char *kernel;     /* name of the kernel in use */
-    const char *type;       /* of the weights: "f32" or "q8" (of wq in the first layer) */
+    const char *type;       /* of the weights: "f32", "q8" or "q4" (of wq in the first layer) */
     const char *metadata;   /* `key: value` lines, UTF-8, not NUL-terminated */
     size_t metadata_size;   /* bytes */
     size_t file_size;       /* bytes, mapped read-only and shared */

@@ -15,7 +15,7 @@ static void rmsnorm(float *restrict out, const float *restrict x, const float *r
     for (size_t i = 0; i < n; i++) out[i] = weight[i] * (inverse * x[i]);
 }
 
-/* Quantises x [n] for the q8 matrices among those that follow. */
+/* Quantises x [n] for the quantised matrices among those that follow. */
 static void quantize(duo_model *m, const float *x, size_t n)
 {
     if (m->info.group_size) m->kernel->quantize(m->state.quant, m->state.quant_scale, x, n, m->info.group_size);
@@ -25,10 +25,11 @@ static void quantize(duo_model *m, const float *x, size_t n)
 static void matvec(duo_model *m, float *y, const duo_matrix *w, const float *x)
 {
     const duo_state *s = &m->state;
-    if (w->type == DUO_Q8)
-        m->kernel->gemv_q8(y, w->data, s->quant, s->quant_scale, w->rows, w->cols, m->info.group_size);
-    else
+    if (w->type == DUO_F32)
         m->kernel->gemv_f32(y, (const float *)w->data, x, w->rows, w->cols);
+    else
+        (w->type == DUO_Q8 ? m->kernel->gemv_q8 : m->kernel->gemv_q4)
+            (y, w->data, s->quant, s->quant_scale, w->rows, w->cols, m->info.group_size);
 }
 
 /* x [dim] = row `token` of the embedding */
@@ -41,12 +42,16 @@ static void embed(const duo_model *m, float *x, int token)
         for (size_t i = 0; i < e->cols; i++) x[i] = w[i * DUO_LANES];
         return;
     }
-    size_t group_bytes = DUO_LANES * (sizeof(float) + group);
+    size_t per_byte = e->type == DUO_Q4 ? 2 : 1, group_bytes = DUO_LANES * (sizeof(float) + group / per_byte);
     const uint8_t *w = e->data + block * (e->cols / group) * group_bytes;
     for (size_t i = 0; i < e->cols; i += group, w += group_bytes) {
         float scale = ((const float *)w)[lane];
-        const int8_t *q = (const int8_t *)w + sizeof(float) * DUO_LANES + lane;
-        for (size_t j = 0; j < group; j++) x[i + j] = q[j * DUO_LANES] * scale;
+        const uint8_t *q = w + sizeof(float) * DUO_LANES + lane;
+        for (size_t j = 0; j < group; j++) {
+            int byte = q[j / per_byte * DUO_LANES];
+            int weight = e->type == DUO_Q8 ? (int8_t)byte : (j % 2 ? byte >> 4 : byte & 15) - 8;
+            x[i + j] = weight * scale;
+        }
     }
 }
 

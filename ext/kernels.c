@@ -30,14 +30,14 @@ enum { ROWS = 96, COLS = 40, GROUP = 20, HEAD = 20, POSITIONS = 37, PADDED = 64 
 
 typedef struct {
     float f32[ROWS * COLS / 2];
-    float q8[(ROWS * COLS + ROWS * COLS / GROUP * 4) / 4];
+    float q8[(ROWS * COLS + ROWS * COLS / GROUP * 4) / 4], q4[(ROWS * COLS / 2 + ROWS * COLS / GROUP * 4) / 4];
     float x[COLS], keys[PADDED * HEAD], values[POSITIONS * HEAD];
     float scale[COLS / GROUP];
     int8_t q[COLS];
 } inputs;
 
 typedef struct {
-    float gemv_f32[ROWS], gemv_q8[ROWS], scale[COLS / GROUP], scores[PADDED], mix[PADDED], exp[COLS], swiglu[COLS], block_max[2];
+    float gemv_f32[ROWS], gemv_q8[ROWS], gemv_q4[ROWS], scale[COLS / GROUP], scores[PADDED], mix[PADDED], exp[COLS], swiglu[COLS], block_max[2];
     int8_t q[COLS];
 } outputs;
 
@@ -47,6 +47,20 @@ static float random_float(uint32_t *state)
     return (float)(int32_t)*state * 0x1p-29f;
 }
 
+static void make_weights(uint8_t *w, int group_bytes, uint32_t *state)
+{
+    for (int group = 0; group < ROWS / DUO_LANES * COLS / GROUP; group++) {
+        for (int lane = 0; lane < DUO_LANES; lane++, w += 4) {
+            float scale = random_float(state);
+            memcpy(w, &scale, 4);
+        }
+        for (int i = 0; i < group_bytes; i++) {
+            int v = (int)(random_float(state) * 32.0f);
+            *w++ = (uint8_t)(int8_t)(i % 7 == 0 ? 127 : i % 5 == 0 ? -127 : v);
+        }
+    }
+}
+
 static void make_inputs(inputs *in)
 {
     uint32_t state = 1;
@@ -54,17 +68,8 @@ static void make_inputs(inputs *in)
     for (size_t i = 0; i < COLS; i++) in->x[i] = random_float(&state) * (i < GROUP ? 1.0f : 30.0f);
     for (size_t i = 0; i < PADDED * HEAD; i++) in->keys[i] = random_float(&state);
     for (size_t i = 0; i < POSITIONS * HEAD; i++) in->values[i] = random_float(&state);
-    uint8_t *w = (uint8_t *)in->q8;
-    for (int group = 0; group < ROWS / DUO_LANES * COLS / GROUP; group++) {
-        for (int lane = 0; lane < DUO_LANES; lane++, w += 4) {
-            float scale = random_float(&state);
-            memcpy(w, &scale, 4);
-        }
-        for (int i = 0; i < GROUP * DUO_LANES; i++) {
-            int v = (int)(random_float(&state) * 32.0f);
-            *w++ = (uint8_t)(int8_t)(i % 7 == 0 ? 127 : i % 5 == 0 ? -127 : v);
-        }
-    }
+    make_weights((uint8_t *)in->q8, GROUP * DUO_LANES, &state);
+    make_weights((uint8_t *)in->q4, GROUP * DUO_LANES / 2, &state);
     for (int i = 0; i < COLS; i++) in->q[i] = (int8_t)(i % 3 ? 127 : -127);
     for (int i = 0; i < COLS / GROUP; i++) in->scale[i] = random_float(&state);
 }
@@ -74,6 +79,7 @@ static void run(const duo_kernel *k, const inputs *in, outputs *out)
     memset(out, 0, sizeof *out);
     k->gemv_f32(out->gemv_f32, in->f32, in->x, ROWS - 1, COLS / 2);
     k->gemv_q8(out->gemv_q8, (const uint8_t *)in->q8, in->q, in->scale, ROWS, COLS, GROUP);
+    k->gemv_q4(out->gemv_q4, (const uint8_t *)in->q4, in->q, in->scale, ROWS, COLS, GROUP);
     k->quantize(out->q, out->scale, in->x, COLS, GROUP);
     k->scores(out->scores, in->x, in->keys, HEAD, POSITIONS, 4.5f);
     k->mix(out->mix, in->x, in->values, HEAD, POSITIONS);

@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { DUO_LANES = 32 };
+enum { DUO_LANES = 32, DUO_Q4_GROUP = 32 };
 
 typedef struct {
     const char *name;
@@ -24,6 +24,10 @@ typedef struct {
     /* y[rows] = W x: W q8 in blocks of groups {scale[32], w[group][32]}; x[cols] and xs[cols/group] from quantize.
      * A group adds (float(integer sum) * w scale) * x scale. */
     void (*gemv_q8)(float *y, const uint8_t *w, const int8_t *x, const float *xs, size_t rows, size_t cols, size_t group);
+
+    /* y[rows] = W x: W q4 in blocks of groups {scale[32], two inputs a byte [group / 2][32]}, the first in the low half, 8 more
+     * than the weight. Groups of at most DUO_Q4_GROUP: then a group's sum fits 16 bits. Adds up as gemv_q8. */
+    void (*gemv_q4)(float *y, const uint8_t *w, const int8_t *x, const float *xs, size_t rows, size_t cols, size_t group);
 
     /* Per group: scale = largest magnitude / 127, q = x / scale rounded half away from zero. Where the scale is below
      * FLT_MIN the group counts as zero: dividing by it would not be exact, and for 0 llama2.c's cast is undefined.
@@ -54,6 +58,16 @@ extern const duo_kernel duo_kernel_neon;
 #elif defined(__riscv) && __riscv_xlen == 64
 extern const duo_kernel duo_kernel_rvv07, duo_kernel_rvv10;
 #endif
+
+/* offset[g] = -8 times the sum of group g of x: where a group's sum of unsigned halves begins, modulo 2^16. */
+static inline void duo_q4_offsets(int16_t *offset, const int8_t *x, size_t cols, size_t group)
+{
+    for (size_t j = 0; j < cols; j += group) {
+        int sum = 0;
+        for (size_t i = 0; i < group; i++) sum += x[j + i];
+        offset[j / group] = (int16_t)(-8 * sum);
+    }
+}
 
 /* The i-th kernel that this processor can run, fastest first, scalar last; NULL beyond. */
 const duo_kernel *duo_kernel_at(int i);

@@ -88,6 +88,40 @@ static void gemv_q8(float *y, const uint8_t *w, const int8_t *x, const float *xs
     }
 }
 
+static void gemv_q4(float *y, const uint8_t *w, const int8_t *x, const float *xs, size_t rows, size_t cols, size_t group)
+{
+    const __m256i low_half = _mm256_set1_epi8(15);
+    int16_t offset[cols / group];
+    duo_q4_offsets(offset, x, cols, group);
+    for (size_t row = 0; row < rows; row += DUO_LANES) {
+        __m256 s0 = _mm256_setzero_ps(), s1 = s0, s2 = s0, s3 = s0;
+        for (size_t j = 0; j < cols; j += group) {
+            const float *scale = (const float *)w;
+            const uint8_t *q = w + sizeof(float) * DUO_LANES;
+            __m256i d02 = _mm256_set1_epi16(offset[j / group]), d13 = d02;   /* rows 0-7 and 16-23, 8-15 and 24-31 */
+            for (size_t i = 0; i < group; i += 2, q += DUO_LANES) {
+                __m256i both = _mm256_loadu_si256((const __m256i *)q);
+                __m256i a = _mm256_and_si256(both, low_half), b = _mm256_and_si256(_mm256_srli_epi16(both, 4), low_half);
+                int16_t two;
+                memcpy(&two, x + j + i, sizeof two);
+                __m256i x2 = _mm256_set1_epi16(two);
+                d02 = _mm256_add_epi16(d02, _mm256_maddubs_epi16(_mm256_unpacklo_epi8(a, b), x2));
+                d13 = _mm256_add_epi16(d13, _mm256_maddubs_epi16(_mm256_unpackhi_epi8(a, b), x2));
+            }
+            __m256 xscale = _mm256_set1_ps(xs[j / group]);
+            s0 = add_group(s0, _mm256_cvtepi16_epi32(_mm256_castsi256_si128(d02)), scale, xscale);
+            s1 = add_group(s1, _mm256_cvtepi16_epi32(_mm256_castsi256_si128(d13)), scale + 8, xscale);
+            s2 = add_group(s2, _mm256_cvtepi16_epi32(_mm256_extracti128_si256(d02, 1)), scale + 16, xscale);
+            s3 = add_group(s3, _mm256_cvtepi16_epi32(_mm256_extracti128_si256(d13, 1)), scale + 24, xscale);
+            w += DUO_LANES * (sizeof(float) + group / 2);
+        }
+        _mm256_storeu_ps(y + row, s0);
+        _mm256_storeu_ps(y + row + 8, s1);
+        _mm256_storeu_ps(y + row + 16, s2);
+        _mm256_storeu_ps(y + row + 24, s3);
+    }
+}
+
 static void quantize(int8_t *q, float *scale, const float *x, size_t n, size_t group)
 {
     /* The largest float below 1/2: adding it and truncating rounds half away from zero. */
@@ -189,7 +223,7 @@ static void block_max(float *max, const float *x, size_t n)
 }
 
 const duo_kernel duo_kernel_avx2 = {
-    "avx2", supported, gemv_f32, gemv_q8, quantize, scores, mix, exp_shifted, swiglu, block_max,
+    "avx2", supported, gemv_f32, gemv_q8, gemv_q4, quantize, scores, mix, exp_shifted, swiglu, block_max,
 };
 
 #endif

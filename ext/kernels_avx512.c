@@ -58,13 +58,14 @@ static void gemv_f32(float *y, const float *w, const float *x, size_t rows, size
     if (row < rows) block_f32(y + row, w, x, cols);
 }
 
-/* vpdpbusd wants four inputs of one row side by side: these indices gather them from four 32-row columns. */
-static inline __m512i interleave(int first_row)
+/* vpdpbusd wants four inputs of one row side by side: these indices gather them from four 32-row columns, which begin at the
+ * bytes of `columns`. */
+static inline __m512i interleave(int first_row, int columns)
 {
     const __m512i rows = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
     return _mm512_add_epi32(_mm512_mullo_epi32(_mm512_add_epi32(rows, _mm512_set1_epi32(first_row)),
                                                _mm512_set1_epi32(0x01010101)),
-                            _mm512_set1_epi32(0x60402000));
+                            _mm512_set1_epi32(columns));
 }
 
 /* sum += (float(dot) * scale) * x scale */
@@ -75,7 +76,7 @@ static inline __m512 add_group(__m512 sum, __m512i dot, const float *scale, __m5
 
 static void gemv_q8(float *y, const uint8_t *w, const int8_t *x, const float *xs, size_t rows, size_t cols, size_t group)
 {
-    const __m512i low_rows = interleave(0), high_rows = interleave(16);
+    const __m512i low_rows = interleave(0, 0x60402000), high_rows = interleave(16, 0x60402000);
     const __m512i sign = _mm512_set1_epi8((char)0x80);
     for (size_t row = 0; row < rows; row += DUO_LANES) {
         __m512 sum_low = _mm512_setzero_ps(), sum_high = sum_low;
@@ -97,6 +98,37 @@ static void gemv_q8(float *y, const uint8_t *w, const int8_t *x, const float *xs
             sum_low = add_group(sum_low, _mm512_sub_epi32(low, bias), scale, xscale);
             sum_high = add_group(sum_high, _mm512_sub_epi32(high, bias), scale + 16, xscale);
             w += DUO_LANES * (sizeof(float) + group);
+        }
+        _mm512_storeu_ps(y + row, sum_low);
+        _mm512_storeu_ps(y + row + 16, sum_high);
+    }
+}
+
+static void gemv_q4(float *y, const uint8_t *w, const int8_t *x, const float *xs, size_t rows, size_t cols, size_t group)
+{
+    /* the low halves of 64 bytes are inputs 0 and 2, the high halves 1 and 3 */
+    const __m512i low_rows = interleave(0, 0x60204000), high_rows = interleave(16, 0x60204000);
+    const __m512i low_half = _mm512_set1_epi8(15), eight = _mm512_set1_epi8(8);
+    for (size_t row = 0; row < rows; row += DUO_LANES) {
+        __m512 sum_low = _mm512_setzero_ps(), sum_high = sum_low;
+        for (size_t j = 0; j < cols; j += group) {
+            const float *scale = (const float *)w;
+            const uint8_t *q = w + sizeof(float) * DUO_LANES;
+            __m512i low = _mm512_setzero_si512(), high = low, bias = low;
+            for (size_t i = 0; i < group; i += 4, q += 2 * DUO_LANES) {
+                __m512i both = _mm512_loadu_si512(q);
+                __m512i a = _mm512_and_si512(both, low_half), b = _mm512_and_si512(_mm512_srli_epi16(both, 4), low_half);
+                int32_t four;
+                memcpy(&four, x + j + i, sizeof four);
+                __m512i x4 = _mm512_set1_epi32(four);
+                low = _mm512_dpbusd_epi32(low, _mm512_permutex2var_epi8(a, low_rows, b), x4);
+                high = _mm512_dpbusd_epi32(high, _mm512_permutex2var_epi8(a, high_rows, b), x4);
+                bias = _mm512_dpbusd_epi32(bias, eight, x4);
+            }
+            __m512 xscale = _mm512_set1_ps(xs[j / group]);
+            sum_low = add_group(sum_low, _mm512_sub_epi32(low, bias), scale, xscale);
+            sum_high = add_group(sum_high, _mm512_sub_epi32(high, bias), scale + 16, xscale);
+            w += DUO_LANES * (sizeof(float) + group / 2);
         }
         _mm512_storeu_ps(y + row, sum_low);
         _mm512_storeu_ps(y + row + 16, sum_high);
@@ -195,7 +227,7 @@ static void block_max(float *max, const float *x, size_t n)
 }
 
 const duo_kernel duo_kernel_avx512 = {
-    "avx512", supported, gemv_f32, gemv_q8, quantize, scores, mix, exp_shifted, swiglu, block_max,
+    "avx512", supported, gemv_f32, gemv_q8, gemv_q4, quantize, scores, mix, exp_shifted, swiglu, block_max,
 };
 
 #endif

@@ -50,6 +50,36 @@ static void gemv_q8(float *y, const uint8_t *w, const int8_t *x, const float *xs
     }
 }
 
+static void gemv_q4(float *y, const uint8_t *w, const int8_t *x, const float *xs, size_t rows, size_t cols, size_t group)
+{
+    int16_t offset[cols / group];
+    duo_q4_offsets(offset, x, cols, group);
+    for (size_t row = 0; row < rows; row += DUO_LANES) {
+        float32x4_t sum[8];
+        for (int i = 0; i < 8; i++) sum[i] = vdupq_n_f32(0);
+        for (size_t j = 0; j < cols; j += group) {
+            const float *scale = (const float *)w;
+            const uint8_t *q = w + sizeof(float) * DUO_LANES;
+            int16x8_t dot[4];
+            for (int i = 0; i < 4; i++) dot[i] = vdupq_n_s16(offset[j / group]);
+            for (size_t k = 0; k < group; k += 2, q += DUO_LANES) {
+                int8x8_t x0 = vdup_n_s8(x[j + k]), x1 = vdup_n_s8(x[j + k + 1]);
+                for (int i = 0; i < 4; i++) {
+                    uint8x8_t both = vld1_u8(q + 8 * i);
+                    dot[i] = vmlal_s8(dot[i], vreinterpret_s8_u8(vand_u8(both, vdup_n_u8(15))), x0);
+                    dot[i] = vmlal_s8(dot[i], vreinterpret_s8_u8(vshr_n_u8(both, 4)), x1);
+                }
+            }
+            for (int i = 0; i < 8; i++) {
+                int32x4_t wide = vmovl_s16(i % 2 ? vget_high_s16(dot[i / 2]) : vget_low_s16(dot[i / 2]));
+                sum[i] = vaddq_f32(sum[i], vmulq_n_f32(vmulq_f32(vcvtq_f32_s32(wide), vld1q_f32(scale + 4 * i)), xs[j / group]));
+            }
+            w += DUO_LANES * (sizeof(float) + group / 2);
+        }
+        for (int i = 0; i < 8; i++) vst1q_f32(y + row + 4 * i, sum[i]);
+    }
+}
+
 static void quantize(int8_t *q, float *scale, const float *x, size_t n, size_t group)
 {
     duo_kernel_scalar.quantize(q, scale, x, n, group);
@@ -85,7 +115,7 @@ static void block_max(float *max, const float *x, size_t n)
 }
 
 const duo_kernel duo_kernel_neon = {
-    "neon", supported, gemv_f32, gemv_q8, quantize, scores, mix, exp_shifted, swiglu, block_max,
+    "neon", supported, gemv_f32, gemv_q8, gemv_q4, quantize, scores, mix, exp_shifted, swiglu, block_max,
 };
 
 #endif

@@ -62,6 +62,15 @@
 .macro vadd_vx vd, vs2, rs1
     op_ivx 0x00, \vd, \vs2, \rs1
 .endm
+.macro vmv_v_x vd, rs1
+    op_ivx 0x17, \vd, x0, \rs1
+.endm
+.macro vand_vi vd, vs2, imm
+    op_ivi 0x09, \vd, \vs2, \imm
+.endm
+.macro vsrl_vi vd, vs2, imm
+    op_ivi 0x28, \vd, \vs2, \imm
+.endm
 .macro vand_vx vd, vs2, rs1
     op_ivx 0x09, \vd, \vs2, \rs1
 .endm
@@ -131,6 +140,13 @@
     op_fvv 0x12, \vd, \vs2, x3
     .endif
 .endm
+.macro vfwcvt_f_x vd, vs2
+    .if rvv == 7
+    op_fvv 0x22, \vd, \vs2, x11
+    .else
+    op_fvv 0x12, \vd, \vs2, x11
+    .endif
+.endm
 .macro vfncvt_x_f vd, vs2
     .if rvv == 7
     op_fvv 0x22, \vd, \vs2, x17
@@ -150,6 +166,18 @@
     j 9f
 8:  vwmacc_vx v8, \x0, \w0
 9:  vwmacc_vx v8, \x1, \w1
+.endm
+
+/* v16 += (low halves of w) * x0 + (high halves of w) * x1; `next`: the weights that follow are loaded */
+.macro halves w, x0, x1, next
+    vand_vi v4, \w, 15
+    vsrl_vi v6, \w, 4
+    .if \next
+    vle8 \w, a1
+    addi a1, a1, 32
+    .endif
+    vwmacc_vx v16, \x0, v4
+    vwmacc_vx v16, \x1, v6
 .endm
 
 /* int duo_rvv_version(void): which of the two this is, or 0 when registers are shorter than 128 bits. Asks by vsetvli alone,
@@ -276,6 +304,69 @@ FUNCTION(gemv_q8)
     ret
 END(gemv_q8)
 
+/* gemv_q4(y a0, w a1, x a2, xs a3, rows a4, cols a5, group a6, offset a7)
+ * v24: sums of 32 rows, f32. v16: a group's dot products, i16. v0, v2: two inputs of 32 rows in each byte; while one is used,
+ * the other is on its way. v4, v6: the inputs apart. */
+FUNCTION(gemv_q4)
+    addi sp, sp, -32
+    sd s0, 0(sp)
+    sd s1, 8(sp)
+    sd s2, 16(sp)
+    li t6, 32
+1:  mv s0, a7                       /* for each 32 rows */
+    mv t5, a3
+    mv t4, a5
+    vset x0, t6, 2, 3
+    vzero v24
+2:  flw ft1, 0(a1)                  /* for each group: call the lines of its scales ahead of their use */
+    flw ft2, 64(a1)
+    mv t3, a1
+    addi a1, a1, 128
+    sub t4, t4, a6
+    add t2, a2, a6
+    lh t0, 0(s0)
+    addi s0, s0, 2
+    vset x0, t6, 1, 2
+    vmv_v_x v16, t0
+    vset x0, t6, 0, 1
+    vle8 v0, a1
+    addi a1, a1, 32
+    vle8 v2, a1
+    addi a1, a1, 32
+3:  lb t0, 0(a2)                    /* for each four inputs */
+    lb t1, 1(a2)
+    lb s1, 2(a2)
+    lb s2, 3(a2)
+    addi a2, a2, 4
+    beq a2, t2, 4f
+    halves v0, t0, t1, 1
+    halves v2, s1, s2, 1
+    j 3b
+4:  halves v0, t0, t1, 0
+    halves v2, s1, s2, 0
+    vset x0, t6, 2, 3
+    vle32 v0, t3
+    vset x0, t6, 1, 2
+    vfwcvt_f_x v8, v16
+    vset x0, t6, 2, 3
+    flw ft0, 0(t5)
+    addi t5, t5, 4
+    vfmul_vv v8, v8, v0
+    vfmul_vf v8, v8, ft0
+    vfadd_vv v24, v24, v8
+    bnez t4, 2b
+    vse32 v24, a0
+    addi a0, a0, 128
+    sub a2, a2, a5
+    addi a4, a4, -32
+    bgtz a4, 1b
+    ld s0, 0(sp)
+    ld s1, 8(sp)
+    ld s2, 16(sp)
+    addi sp, sp, 32
+    ret
+END(gemv_q4)
+
 /* gemv_f32(y a0, w a1, x a2, rows a3, cols a4): v24 sums, v0 weights */
 FUNCTION(gemv_f32)
     li t6, 32
@@ -393,7 +484,7 @@ FUNCTION(mix)
 9:  ret
 END(mix)
 
-/* quantize(q a0, scale a1, x a2, n a3, group a4) */
+/* quantize(q a0, scale a1, x a2, n a3, group a4): how many of n are left, from the first group with an infinity or NaN on */
 FUNCTION(quantize)
     li t6, 32
     li t5, 0x7fffffff
@@ -401,6 +492,7 @@ FUNCTION(quantize)
     fmv.w.x ft1, t0
     li t0, 0x00800000               /* FLT_MIN */
     fmv.w.x ft2, t0
+    li t4, 0x7f800000               /* infinity */
     frrm a7
 1:  mv t1, a2                       /* the largest magnitude; floats without sign are in the order of their bits */
     mv t2, a4
@@ -417,6 +509,7 @@ FUNCTION(quantize)
     sub t2, t2, t3
     bnez t2, 2b
     vmv_x_s t0, v24
+    bgeu t0, t4, 7f
     fmv.w.x ft0, t0
     fdiv.s ft0, ft0, ft1
     fsw ft0, 0(a1)
@@ -445,6 +538,7 @@ FUNCTION(quantize)
     fsrm a7
     sub a3, a3, a4
     bnez a3, 1b
+7:  mv a0, a3
     ret
 END(quantize)
 

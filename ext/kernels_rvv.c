@@ -95,12 +95,27 @@ static void exp_all(float *y, const float *x, size_t n, float factor, float shif
 
 static void exp_shifted(float *x, size_t n, float shift) { exp_all(x, x, n, 1.0f, shift); }
 
+/* `finite` quantises up to the first group with an infinity or NaN and returns how many of n are left. */
+static void quantize(size_t (*finite)(int8_t *, float *, const float *, size_t, size_t), int8_t *q, float *scale, const float *x,
+                     size_t n, size_t group)
+{
+    for (size_t left; n > 0; n = left) {
+        left = finite(q, scale, x, n, group);
+        if (left == 0) return;
+        q += n - left, scale += (n - left) / group, x += n - left;
+        duo_kernel_scalar.quantize(q, scale, x, group, group);
+        q += group, scale++, x += group, left -= group;
+    }
+}
+
 /* The table of one version. Arguments are those of kernels.h. */
 #define KERNEL(ver)                                                                                                        \
     void duo_rvv##ver##_gemv_q8(float *y, const uint8_t *w, const int8_t *x, const float *xs, size_t rows, size_t cols,    \
                               size_t group, const uint8_t *runs);                                                          \
+    void duo_rvv##ver##_gemv_q4(float *y, const uint8_t *w, const int8_t *x, const float *xs, size_t rows, size_t cols,    \
+                                size_t group, const int16_t *offset);                                                      \
     void duo_rvv##ver##_gemv_f32(float *y, const float *w, const float *x, size_t rows, size_t cols);                      \
-    void duo_rvv##ver##_quantize(int8_t *q, float *scale, const float *x, size_t n, size_t group);                         \
+    size_t duo_rvv##ver##_quantize(int8_t *q, float *scale, const float *x, size_t n, size_t group);                       \
     void duo_rvv##ver##_mix(float *out, const float *a, const float *v, size_t head, size_t n);                            \
     void duo_rvv##ver##_divide(float *x, size_t n, float divisor);                                                         \
     void duo_rvv##ver##_silu(float *gate, const float *e, const float *up, size_t n);                                      \
@@ -111,6 +126,17 @@ static void exp_shifted(float *x, size_t n, float shift) { exp_all(x, x, n, 1.0f
         uint8_t runs[cols / 4];                                                                                            \
         find_runs(runs, x, cols, group);                                                                                   \
         duo_rvv##ver##_gemv_q8(y, w, x, xs, rows, cols, group, runs);                                                      \
+    }                                                                                                                      \
+    static void gemv_q4_##ver(float *y, const uint8_t *w, const int8_t *x, const float *xs, size_t rows, size_t cols,      \
+                              size_t group)                                                                                \
+    {                                                                                                                      \
+        int16_t offset[cols / group];                                                                                      \
+        duo_q4_offsets(offset, x, cols, group);                                                                            \
+        duo_rvv##ver##_gemv_q4(y, w, x, xs, rows, cols, group, offset);                                                    \
+    }                                                                                                                      \
+    static void quantize_##ver(int8_t *q, float *scale, const float *x, size_t n, size_t group)                            \
+    {                                                                                                                      \
+        quantize(duo_rvv##ver##_quantize, q, scale, x, n, group);                                                          \
     }                                                                                                                      \
     static void scores_##ver(float *score, const float *q, const float *k, size_t head, size_t n, float root)              \
     {                                                                                                                      \
@@ -127,7 +153,7 @@ static void exp_shifted(float *x, size_t n, float shift) { exp_all(x, x, n, 1.0f
         }                                                                                                                  \
     }                                                                                                                      \
     const duo_kernel duo_kernel_rvv##ver = {                                                                               \
-        "rvv" #ver, supported##ver, duo_rvv##ver##_gemv_f32, gemv_q8_##ver, duo_rvv##ver##_quantize, scores_##ver, duo_rvv##ver##_mix,\
+        "rvv" #ver, supported##ver, duo_rvv##ver##_gemv_f32, gemv_q8_##ver, gemv_q4_##ver, quantize_##ver, scores_##ver, duo_rvv##ver##_mix,\
         exp_shifted, swiglu_##ver, duo_rvv##ver##_block_max,                                                               \
     };
 

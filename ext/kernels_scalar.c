@@ -33,6 +33,24 @@ static void gemv_q8(float *y, const uint8_t *w, const int8_t *x, const float *xs
     }
 }
 
+static void gemv_q4(float *y, const uint8_t *w, const int8_t *x, const float *xs, size_t rows, size_t cols, size_t group)
+{
+    for (size_t row = 0; row < rows; row += DUO_LANES) {
+        float sum[DUO_LANES] = {0};
+        for (size_t j = 0; j < cols; j += group) {
+            const float *scale = (const float *)w;
+            const uint8_t *q = w + sizeof(float) * DUO_LANES;
+            int32_t dot[DUO_LANES] = {0};
+            for (size_t i = 0; i < group; i += 2, q += DUO_LANES)
+                for (int lane = 0; lane < DUO_LANES; lane++)
+                    dot[lane] += x[j + i] * ((q[lane] & 15) - 8) + x[j + i + 1] * ((q[lane] >> 4) - 8);
+            for (int lane = 0; lane < DUO_LANES; lane++) sum[lane] += (float)dot[lane] * scale[lane] * xs[j / group];
+            w += DUO_LANES * (sizeof(float) + group / 2);
+        }
+        memcpy(y + row, sum, sizeof sum);
+    }
+}
+
 static void quantize(int8_t *q, float *scale, const float *x, size_t n, size_t group)
 {
     for (size_t g = 0; g < n / group; g++, x += group, q += group) {
@@ -81,5 +99,5 @@ static void block_max(float *max, const float *x, size_t n)
 }
 
 const duo_kernel duo_kernel_scalar = {
-    "scalar", supported, gemv_f32, gemv_q8, quantize, scores, mix, exp_shifted, swiglu, block_max,
+    "scalar", supported, gemv_f32, gemv_q8, gemv_q4, quantize, scores, mix, exp_shifted, swiglu, block_max,
 };

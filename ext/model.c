@@ -167,7 +167,8 @@ static uint64_t size_of(const header *h, const entry *e)
 {
     if (is_vector(e->kind)) return (uint64_t)e->cols * sizeof(float);
     uint64_t weights = (uint64_t)duo_padded(e->rows) * e->cols;
-    return e->type == DUO_F32 ? weights * sizeof(float) : weights + weights / h->group_size * sizeof(float);
+    if (e->type == DUO_F32) return weights * sizeof(float);
+    return (e->type == DUO_Q4 ? weights / 2 : weights) + weights / h->group_size * sizeof(float);
 }
 
 static int check_entry(const reader *r, const entry *e)
@@ -176,7 +177,8 @@ static int check_entry(const reader *r, const entry *e)
     uint32_t rows, cols;
     if (e->kind >= KINDS || e->layer >= (in_layer(e->kind) ? h->n_layers : 1) || e->reserved)
         return fail(r, DUO_EFORMAT, "has a tensor of unknown kind %u" DAMAGED, e->kind);
-    if (e->type != DUO_F32 && (e->type != DUO_Q8 || !h->group_size || is_vector(e->kind)))
+    if (e->type > DUO_Q4 || (e->type != DUO_F32 && (!h->group_size || is_vector(e->kind))) ||
+        (e->type == DUO_Q4 && h->group_size > DUO_Q4_GROUP))
         return fail(r, DUO_EFORMAT, "%s has weight type %u, which this program does not know; update duostory", kind_name[e->kind], e->type);
     shape_of(h, e->kind, &rows, &cols);
     if (e->rows != rows || e->cols != cols)
@@ -362,7 +364,8 @@ static int choose_kernel(const reader *r, duo_model *m, const char *name)
         return fail(r, DUO_EKERNEL, "kernel %.40s cannot run on this processor; it can run: %s", name, names);
     }
     m->info.kernel = m->kernel->name;
-    m->info.type = m->layers[0].wq.type == DUO_Q8 ? "q8" : "f32";
+    static const char *const types[] = {[DUO_F32] = "f32", [DUO_Q8] = "q8", [DUO_Q4] = "q4"};
+    m->info.type = types[m->layers[0].wq.type];
     return DUO_OK;
 }
 

@@ -5,7 +5,7 @@
 #include "duostory.h"
 #include "kernels.h"
 
-enum { DUO_F32 = 0, DUO_Q8 = 1 };
+enum { DUO_F32 = 0, DUO_Q8 = 1, DUO_Q4 = 2 };
 
 /* <0x00> is piece 3 in every SentencePiece vocabulary with byte fallback; all 256 bytes and a space are needed. */
 enum { DUO_FIRST_BYTE = 3, DUO_MIN_VOCAB = DUO_FIRST_BYTE + 256 + 1 };

@@ -93,8 +93,8 @@ def convert(src: Path, dst: Path, *, tokenizer: Path | None = None, type: str | 
             group_size: int | None = None, meta: Path | dict[str, str] | None = None) -> str:
     """Writes the model at `src`, of any kind, as the `.duo` file `dst`; returns one line on what was written.
 
-    `type` is "f32", "q8" or None to keep what the file has: half precision becomes f32, Q8_0 and Q4_0 become
-    q8. `group_size` is for "q8", and 32 when None. `meta` adds metadata: a dictionary, or a file of
+    `type` is "f32", "q8", "q4" or None to keep what the file has: half precision becomes f32, Q8_0 and Q4_0 become
+    q8. `group_size` is for "q8" and "q4", and 32 when None. `meta` adds metadata: a dictionary, or a file of
     `key: value` lines as docs/format.md has them. Raises StoryError; then `dst` is what it was before.
     """
     src, dst = Path(src), Path(dst)

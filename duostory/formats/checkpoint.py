@@ -15,10 +15,11 @@ from duostory.formats.shape import MAX_PIECE, NORMS, Config, Key, check_group, l
 
 
 class Quantized(NamedTuple):
-    """A matrix in groups of 8-bit weights: weight = q x scale of its group, q from -127 to 127."""
+    """A matrix in groups of 8- or 4-bit weights: weight = q x scale of its group."""
 
-    q: np.ndarray      # int8 [rows, cols]
+    q: np.ndarray      # int8 [rows, cols], -127 to 127, or -8 to 7 when bits is 4
     scale: np.ndarray  # float32 [rows, cols / group size]
+    bits: int = 8
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -36,6 +37,12 @@ class Quantized(NamedTuple):
 
 
 Tensor = np.ndarray | Quantized
+Q4_GROUP = 32  # a group's sum of 4-bit weights times 8-bit inputs fits 16 bits
+
+
+def bits(t: Tensor) -> int:
+    """Bits of a weight."""
+    return t.bits if isinstance(t, Quantized) else 32
 
 
 def quantize(w: np.ndarray, group_size: int) -> Quantized:
@@ -52,6 +59,30 @@ def quantize(w: np.ndarray, group_size: int) -> Quantized:
     # Only a scale too small for full precision (below 1e-38) can overshoot 127.
     q = np.where(scale[:, :, None] == 0, 0, np.clip(q, -127, 127)).astype(np.int8)
     return Quantized(q.reshape(rows, cols), scale)
+
+
+# Where the number of largest magnitude of a group may come to lie among -8 to 7.
+ENDS = [*np.arange(-9, -6.9, 0.2), *np.arange(6, 8.1, 0.2)]
+
+
+def quantize4(w: np.ndarray, group_size: int) -> Quantized:
+    """float32 [rows, cols] to 4 bits: for each group the scale, of many tried, that leaves the least square error."""
+    rows, cols = w.shape
+    groups = w.reshape(rows, cols // group_size, group_size).astype(np.float32, copy=False)
+    at = np.abs(groups).argmax(axis=2, keepdims=True)
+    largest = np.take_along_axis(groups, at, axis=2)
+    per_unit = np.divide(1, largest, out=np.zeros_like(largest), where=np.abs(largest) > np.finfo(np.float32).tiny)
+    best = np.full((rows, cols // group_size, 1), -1, np.float32)
+    best_q, scale = np.zeros(groups.shape, np.int8), np.zeros(best.shape, np.float32)
+    for end in ENDS:
+        q = np.clip(np.rint(groups * (per_unit * np.float32(end))), -8, 7)
+        # For given q the best scale is wq / qq, and the error is ww - wq^2 / qq.
+        wq, qq = ((a * q).sum(axis=2, keepdims=True) for a in (groups, q))
+        s = wq / np.maximum(qq, 1)
+        better = s * wq > best
+        best, scale = np.where(better, s * wq, best), np.where(better, s, scale)
+        best_q = np.where(better, q.astype(np.int8), best_q)
+    return Quantized(best_q.reshape(rows, cols), scale[:, :, 0], 4)
 
 
 class Tensors(Mapping[Key, Tensor]):
@@ -126,10 +157,10 @@ class Checkpoint:
         return t
 
     def retyped(self, type: str | None, group_size: int | None) -> "Checkpoint":
-        """The same model with matrices in "f32" or "q8"; None keeps each as it is.
+        """The same model with matrices in "f32", "q8" or "q4"; None keeps each as it is.
 
-        Matrices that are q8 already stay as they are: a second rounding would only lose. Raises StoryError
-        when they have another `group_size` (32 when None), or when rows cannot be cut into such groups.
+        Matrices that are quantised already keep their numbers (a second rounding would only lose), unless q8 becomes q4.
+        Raises StoryError when they have another `group_size` (32 when None), or when rows cannot be cut into such groups.
         """
         if type is None:
             return self
@@ -144,11 +175,16 @@ class Checkpoint:
             advice = f"use --group-size {usual[-1]}" if usual else "use --type f32"
             raise StoryError(f"{e}: {advice}") from e
 
+        if type == "q4" and size > Q4_GROUP:
+            raise StoryError(f"q4 has groups of at most {Q4_GROUP}, not {size}")
+
         def quantized(t: Tensor) -> Quantized:
             if isinstance(t, Quantized) and t.group_size != size:
-                raise StoryError(f"the model is q8 in groups of {t.group_size}, not {size}: "
+                raise StoryError(f"the model is quantised in groups of {t.group_size}, not {size}: "
                                  f"use --group-size {t.group_size}, or convert the model it was made from")
-            return t if isinstance(t, Quantized) else quantize(t, size)
+            if type == "q4":
+                return quantize4(t.floats() if isinstance(t, Quantized) else t, size) if bits(t) != 4 else t
+            return t._replace(bits=8) if isinstance(t, Quantized) else quantize(t, size)
         return self._mapped(quantized)
 
     def _mapped(self, change: Callable[[Tensor], Tensor]) -> "Checkpoint":

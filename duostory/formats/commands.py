@@ -15,9 +15,9 @@ def register(subparsers: argparse._SubParsersAction) -> None:
     convert.add_argument("target", metavar="OUT.duo", type=Path, help="file to write")
     convert.add_argument("-z", "--tokenizer", metavar="FILE", type=Path,
                          help="tokenizer.bin or tokenizer.model (default: the one beside IN)")
-    convert.add_argument("--type", choices=("f32", "q8"), help="type of the weights (default: as they are)")
+    convert.add_argument("--type", choices=("f32", "q8", "q4"), help="type of the weights (default: as they are)")
     convert.add_argument("--group-size", metavar="N", type=int,
-                         help="weights that share a scale in q8 (default: 32)")
+                         help="weights that share a scale in q8 and q4 (default: 32)")
     convert.add_argument("--meta", metavar="FILE", type=Path,
                          help="lines `key: value` to keep in the model, such as title and provenance")
     convert.set_defaults(run=convert_main)

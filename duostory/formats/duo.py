@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from duostory import StoryError
-from duostory.formats.checkpoint import Checkpoint, Quantized, Tensor, Tensors, Tokenizer
+from duostory.formats.checkpoint import Q4_GROUP, Checkpoint, Quantized, Tensor, Tensors, Tokenizer, bits
 from duostory.formats.files import atomic, progress
 from duostory.formats.shape import Config, Key, check_group, label
 from duostory.metadata import parse_metadata
@@ -21,7 +21,8 @@ ALIGN = 64
 LANES = 32  # rows that lie side by side
 HEADER = struct.Struct("<8sIIQ 8I ff IIII 6Q")
 ENTRY = struct.Struct("<BBHIIIQQ")
-F32, Q8 = 0, 1
+F32, Q8, Q4 = 0, 1, 2
+TYPES = {32: F32, 8: Q8, 4: Q4}  # by the bits of a weight
 TIED = 1
 CRC_FROM = 16  # the checksum covers every byte from here on
 KINDS = ("embedding", "attention_norm", "wq", "wk", "wv", "wo", "ffn_norm", "w1", "w2", "w3", "final_norm",
@@ -31,9 +32,9 @@ KINDS = ("embedding", "attention_norm", "wq", "wk", "wv", "wo", "ffn_norm", "w1"
 # ------------------------------------------------------------------------------------------------ matrices
 
 
-def group_type(size: int) -> np.dtype:
-    """One group of a block: the scales of 32 rows, then their weights, input by input."""
-    return np.dtype([("scale", "<f4", LANES), ("w", "i1", (size, LANES))])
+def group_type(size: int, type: int) -> np.dtype:
+    """One group of a block: the scales of 32 rows, then their weights, input by input, or two inputs in a byte."""
+    return np.dtype([("scale", "<f4", LANES), ("w", "i1", (size if type == Q8 else size // 2, LANES))])
 
 
 def pack(t: Tensor) -> bytes:
@@ -41,9 +42,10 @@ def pack(t: Tensor) -> bytes:
     if isinstance(t, Quantized):
         q, scale = padded(t.q), padded(t.scale)
         blocks, groups, size = len(q) // LANES, scale.shape[1], t.group_size
-        packed = np.empty((blocks, groups), group_type(size))
+        packed = np.empty((blocks, groups), group_type(size, TYPES[t.bits]))
         packed["scale"] = scale.reshape(blocks, LANES, groups).transpose(0, 2, 1)
-        packed["w"] = q.reshape(blocks, LANES, groups, size).transpose(0, 2, 3, 1)
+        w = q.reshape(blocks, LANES, groups, size).transpose(0, 2, 3, 1)
+        packed["w"] = w if t.bits == 8 else w[:, :, ::2] + 8 | w[:, :, 1::2] + 8 << 4
         return packed.tobytes()
     if t.ndim == 1:
         return t.astype("<f4").tobytes()
@@ -56,15 +58,19 @@ def padded(w: np.ndarray) -> np.ndarray:
 
 
 def unpack(data: memoryview, type: int, shape: tuple[int, ...], group_size: int) -> Tensor:
-    """The inverse of `pack` for a tensor of type F32 or Q8."""
+    """The inverse of `pack`."""
     if len(shape) == 1:
         return np.frombuffer(data, "<f4")
     rows, cols = shape
-    if type == Q8:
-        packed = np.frombuffer(data, group_type(group_size)).reshape(-1, cols // group_size)
-        q = packed["w"].transpose(0, 3, 1, 2).reshape(-1, cols)[:rows]
+    if type != F32:
+        packed = np.frombuffer(data, group_type(group_size, type)).reshape(-1, cols // group_size)
+        w = packed["w"]
+        if type == Q4:
+            halves = w.view(np.uint8)
+            w = np.stack((halves & 15, halves >> 4), axis=3).reshape(*w.shape[:2], group_size, LANES).astype(np.int8) - 8
+        q = w.transpose(0, 3, 1, 2).reshape(-1, cols)[:rows]
         scale = packed["scale"].transpose(0, 2, 1).reshape(-1, cols // group_size)[:rows]
-        return Quantized(q, scale)
+        return Quantized(q, scale, 8 if type == Q8 else 4)
     return np.frombuffer(data, "<f4").reshape(-1, cols, LANES).transpose(0, 2, 1).reshape(-1, cols)[:rows]
 
 
@@ -74,7 +80,9 @@ def packed_size(type: int, shape: tuple[int, ...], group_size: int) -> int:
         return 4 * shape[0]
     rows, cols = shape
     lanes = -(-rows // LANES) * LANES
-    return lanes * (cols + 4 * (cols // group_size)) if type == Q8 else 4 * lanes * cols
+    if type == F32:
+        return 4 * lanes * cols
+    return lanes * (cols // (1 if type == Q8 else 2) + 4 * (cols // group_size))
 
 
 # ----------------------------------------------------------------------------------------------- tokenizer
@@ -185,8 +193,7 @@ def entry(key: Key, tensor: Tensor, offset: int, size: int) -> bytes:
     """One line of the tensor directory."""
     name, layer = key
     rows, cols = tensor.shape if len(tensor.shape) == 2 else (1, *tensor.shape)
-    return ENTRY.pack(KINDS.index(name), Q8 if isinstance(tensor, Quantized) else F32, layer, rows, cols, 0,
-                      offset, size)
+    return ENTRY.pack(KINDS.index(name), TYPES[bits(tensor)], layer, rows, cols, 0, offset, size)
 
 
 def checksum(f) -> int:
@@ -256,7 +263,8 @@ def check_entry(config: Config, group_size: int, item: tuple[int, ...]) -> tuple
     shape = config.shape(key[0])
     if (rows, cols) != (shape if len(shape) == 2 else (1, *shape)):
         raise StoryError(f"{label(key)} is {rows} x {cols} but the header asks for {shape}")
-    if type not in (F32, Q8) or (type == Q8 and (len(shape) == 1 or not group_size)) or reserved:
+    if (type not in TYPES.values() or (type != F32 and (len(shape) == 1 or not group_size)) or reserved
+            or (type == Q4 and group_size > Q4_GROUP)):
         raise StoryError(f"{label(key)} has a type that this version does not read")
     if size != packed_size(type, shape, group_size):
         raise StoryError(f"{label(key)} is {size} bytes long, which is not what its shape asks for")

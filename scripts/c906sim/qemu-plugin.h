@@ -1,4 +1,4 @@
-/* qemu-plugin.h - what c906sim.c uses of QEMU's plugin interface, version 1 (QEMU 4.2 to 8.2), declared here because
+/* qemu-plugin.h - what c906sim.c uses of QEMU's plugin interface, version 1 (as in QEMU 7.2), declared here because
  * distributions ship the emulator with plugins but without this header. */
 #ifndef QEMU_PLUGIN_H
 #define QEMU_PLUGIN_H

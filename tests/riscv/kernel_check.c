@@ -49,31 +49,38 @@ static void compare(const char *what, const float *x, const float *y, size_t n, 
         compare(what " beyond its end", a + padded, got + padded, GUARD, m1, m2, m3);                                        \
     } while (0)
 
-static void check_gemv_q8(void)
+/* Fills `weights` with blocks of groups, each 32 scales and `bytes` of weights: random, or all of one value. */
+static void make_groups(int groups, int bytes, int pattern)
+{
+    uint8_t *w = weights;
+    for (int g = 0; g < groups; g++) {
+        for (int lane = 0; lane < DUO_LANES; lane++, w += sizeof(float)) {
+            float scale = draw_float();
+            memcpy(w, &scale, sizeof scale);
+        }
+        for (int i = 0; i < bytes; i++) *w++ = pattern == 0 ? 0x7f : pattern == 1 ? 0x81 : (uint8_t)((draw() >> 8) % 255 - 127);
+    }
+}
+
+static void check_gemv_quantised(void)
 {
     static const int rows[] = {1, 31, 32, 33, 96}, groups[] = {4, 8, 12, 20, 32, 64, 100, 256}, counts[] = {1, 2, 5};
     for (int r = 0; r < COUNT(rows); r++)
         for (int g = 0; g < COUNT(groups); g++)
             for (int c = 0; c < COUNT(counts); c++)
                 for (int pattern = 0; pattern < 5; pattern++) {
-                    int group = groups[g], cols = group * counts[c], blocks = (rows[r] + DUO_LANES - 1) / DUO_LANES;
-                    uint8_t *w = weights;
-                    for (int i = 0; i < blocks * counts[c]; i++) {
-                        for (int lane = 0; lane < DUO_LANES; lane++, w += 4) {
-                            float scale = draw_float();
-                            memcpy(w, &scale, sizeof scale);
-                        }
-                        for (int j = 0; j < group * DUO_LANES; j++) {
-                            int value = pattern == 0 ? 127 : pattern == 1 ? -127 : (int)(draw() >> 8) % 255 - 127;
-                            *w++ = (uint8_t)(int8_t)value;
-                        }
-                    }
+                    int group = groups[g], cols = group * counts[c];
+                    int all = (rows[r] + DUO_LANES - 1) / DUO_LANES * counts[c];
                     for (int i = 0; i < cols; i++) {
                         int noise = (int)(draw() >> 8) % 255 - 127;
                         q[i] = (int8_t)(pattern <= 1 ? 127 : pattern == 2 ? (i % 3 ? 127 : -127) : pattern == 3 ? noise : noise / 16);
                     }
                     for (int i = 0; i < counts[c]; i++) b[i] = draw_float();
+                    make_groups(all, group * DUO_LANES, pattern);
                     BOTH("gemv_q8", (size_t)rows[r], rows[r], cols, group, k->gemv_q8(y, weights, q, b, rows[r], cols, group));
+                    if (group > DUO_Q4_GROUP) continue;
+                    make_groups(all, group * DUO_LANES / 2, pattern);
+                    BOTH("gemv_q4", (size_t)rows[r], rows[r], cols, group, k->gemv_q4(y, weights, q, b, rows[r], cols, group));
                 }
 }
 
@@ -90,13 +97,13 @@ static void check_gemv_f32(void)
 static void check_quantize(void)
 {
     static const int groups[] = {4, 8, 12, 20, 32, 36, 64, 100, 256};
-    static const float sizes[] = {1.0f, 0x1p-120f, 0x1p-126f, 0x1p-149f, 0.0f, 0x1p125f};
+    static const float sizes[] = {1.0f, 0x1p-120f, 0x1p-126f, 0x1p-149f, 0.0f, 0x1p125f, INFINITY, NAN};
     for (int g = 0; g < COUNT(groups); g++)
         for (int s = 0; s < COUNT(sizes); s++)
             for (int halves = 0; halves < 2; halves++) {
                 int n = groups[g] * 3;
                 for (int i = 0; i < n; i++)   /* with 127 the largest, the scale is 1, and halves are ties */
-                    b[i] = (halves ? i % groups[g] == 1 ? 127.0f : (float)((int)(draw() >> 8) % 255 - 127) / 2 : draw_float()) * sizes[s];
+                    b[i] = (halves ? i % groups[g] == 1 ? 127.0f : (float)((int)(draw() >> 8) % 255 - 127) / 2 : draw_float()) * (s < 6 || i % groups[g] == 2 ? sizes[s] : 1.0f);
                 memset(q_expected, 99, n + GUARD);
                 memset(q_got, 99, n + GUARD);
                 BOTH("quantize scale", (size_t)3, groups[g], s, halves,
@@ -152,7 +159,7 @@ int main(void)
     for (int i = 0; i < MAX; i++) a[i] = b[i] = draw_float();
     for (int i = 0; (kernel = duo_kernel_at(i)) != &duo_kernel_scalar; i++) {
         cases = 0;
-        check_gemv_q8();
+        check_gemv_quantised();
         check_gemv_f32();
         check_quantize();
         check_attention();
