@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from duostory import StoryError, models
+from duostory import StoryError, UsageError, models
 from duostory.engine import Model, kernels
 
 OPENING = "Once upon a time"
@@ -44,7 +44,7 @@ def register(subparsers: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measures and prints; returns 0."""
     if args.steps < 2 or args.runs < 1:
-        raise StoryError("a measurement needs at least --steps 2 and --runs 1")
+        raise UsageError("a measurement needs at least --steps 2 and --runs 1")
     with tempfile.TemporaryDirectory(prefix="duostory-bench-") as folder:
         source = (args.model or models.default_model()).absolute()
         if args.shape:

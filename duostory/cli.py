@@ -1,8 +1,8 @@
 """The command line: parse, wire the rooms together, print.
 
 stdout is the story alone; everything else goes to stderr. The exit status is 0 for a story that was told, or
-stopped by SIGTERM or by a reader that closed the pipe; 1 when something failed, 2 for wrong usage, 130 after
-Ctrl-C.
+stopped by SIGTERM, SIGHUP or a reader that closed the pipe; 1 when something failed, 2 for wrong usage, 130
+after Ctrl-C. Outside a story SIGTERM and SIGHUP make it 143 and 129, as in a shell: nothing was finished.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
-import itertools
 import os
 import signal
+import stat
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
-from . import StoryError, __version__, config, models
+from . import StoryError, UsageError, __version__, config, models
 from .config import FIELDS, Settings, option
 from .engine import Model
 from .sentences import Sentence
@@ -53,16 +53,12 @@ Makes up a story about WISH, and tells it in print and aloud:
 SHORT = {"temperature": "-t", "topp": "-p", "seed": "-s", "steps": "-n", "prompt": "-i", "tokenizer": "-z"}
 COMMANDS = {"convert": "formats.commands", "export": "formats.commands", "models": "models", "bench": "bench",
             "eval": "evaluate"}
-DUO_MAGIC = b"\x89DUO"
+MAGICS = b"\x89DUO", b"GGUF", b"24ka", b"PK\3\4"  # of .duo, GGUF, llama2.c, PyTorch
 LONGEST_INPUT = 1 << 16  # bytes on stdin; no model has a position for each of so many
 
 
-class UsageError(StoryError):
-    """The command line makes no sense."""
-
-
 class Terminated(BaseException):
-    """SIGTERM came."""
+    """SIGTERM came, or SIGHUP, the end of the terminal. The argument is its number."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -71,20 +67,30 @@ def main(argv: list[str] | None = None) -> int:
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, _terminate)
+        if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup wants it
+            signal.signal(signal.SIGHUP, _terminate)
         return _run(sys.argv[1:] if argv is None else argv, begun)
     except StoryError as error:
         _say(f"duostory: {error}".rstrip("."))
         return 2 if isinstance(error, UsageError) else 1
     except KeyboardInterrupt:
         return 130
-    except Terminated:
-        return 0
+    except Terminated as end:
+        return 128 + end.args[0]
     except BrokenPipeError:  # the reader has seen enough
         return 0
+    except Exception as error:
+        if os.environ.get("DUOSTORY_DEBUG"):
+            raise
+        _say(f"duostory: {type(error).__name__}: {error}: this is a mistake in duostory; please report it, "
+             "with what DUOSTORY_DEBUG=1 shows")
+        return 1
 
 
-def _terminate(*_) -> NoReturn:
-    raise Terminated
+def _terminate(number: int, _) -> NoReturn:
+    for again in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal says so more than once
+        signal.signal(again, signal.SIG_IGN)
+    raise Terminated(number)
 
 
 def _say(message: str) -> None:
@@ -124,8 +130,12 @@ def _command(argv: list[str]) -> int:
     module = importlib.import_module("." + COMMANDS[argv[0]], __package__)
     parser = _Parser(prog="duostory")
     module.register(parser.add_subparsers(required=True))
-    args = parser.parse_args(argv)
-    return args.run(args) or 0
+    with contextlib.redirect_stdout(sys.stdout and _Page()):
+        try:
+            args = parser.parse_args(argv)
+        except SystemExit:  # after --help
+            return 0
+        return args.run(args)
 
 
 # --- The command line -----------------------------------------------------------------------------
@@ -189,23 +199,24 @@ def _contradictions(given: dict) -> None:
 def _settings(given: dict, again: config.Last | None) -> tuple[Settings, dict[str, str]]:
     command_line = {key: value for key, value in given.items() if key in FIELDS}
     reference = "reference" in given
-    try:
-        config.check(command_line, reference)
-    except StoryError as error:
-        raise UsageError(str(error)) from None
+    config.check(command_line, reference)
     return config.load(command_line, again=again and again.settings, reference=reference)
 
 
 def _is_checkpoint(word: str) -> bool:
-    """Whether a first word names a model: by its ending, or because it is a file that begins as one."""
+    """Whether a first word names a model, perhaps one that cannot be read: by its ending, or because it is a
+    file that begins as one."""
     if word.endswith((".duo", ".gguf", ".bin")) and " " not in word:
         return True
     try:
+        if not stat.S_ISREG(os.stat(word).st_mode):  # opening a pipe might wait for ever
+            return False
         with open(word, "rb") as file:
-            if file.read(4) == DUO_MAGIC:
-                return True
+            head = file.read(10)
     except (OSError, ValueError):  # hardly any wish is a file
         return False
+    if head.startswith(MAGICS) or head[8:] == b'{"':  # the latter is safetensors
+        return True
     from . import formats
 
     try:
@@ -241,10 +252,7 @@ def _open_model(settings: Settings) -> Model:
     """The model, by way of the cache if it is another program's."""
     named = Path(os.path.expanduser(settings.model)) if settings.model else models.default_model()
     tokenizer = Path(os.path.expanduser(settings.tokenizer)) if settings.tokenizer else None
-    path = models.to_duo(named, tokenizer)
-    if tokenizer and path == named:
-        raise StoryError(f"{path} has its own tokenizer; leave --tokenizer out")
-    return Model(path, settings.kernel or None)
+    return Model(models.to_duo(named, tokenizer), settings.kernel or None)
 
 
 def _version(settings: Settings) -> int:
@@ -271,12 +279,15 @@ def _tell(settings: Settings, sources: dict[str, str], given: dict, words: list[
             try:
                 telling.run()
             finally:
-                telling.close()
+                telling.fall_silent()
                 if "reference" not in given:
                     config.remember(settings, *prompt, model.info.crc32)
-        except (KeyboardInterrupt, Terminated):
+                page.end()  # leaves a terminal at the start of a line
+        except KeyboardInterrupt:
             telling.summary(settings.seed)
             raise
+        except Terminated:  # whoever stops a teller has heard enough
+            pass
         telling.summary(settings.seed)
     return 0
 
@@ -310,16 +321,9 @@ def _open_player(settings: Settings, sources: dict[str, str], wav: str | None, p
     except speech.NoSoundDevice:
         if sources["sink"] != "default" or sources["device"] != "default":
             raise
-        wav = _free_name(f"story-{settings.seed}")
-        sink = speech.open_sink("wav", voice.rate, wav=wav)
-        _say(f"duostory: there is no sound device, so the story is spoken into {wav}")
+        sink = speech.WavSink(f"story-{settings.seed}.wav", voice.rate, new=True)
+        _say(f"duostory: there is no sound device, so the story is spoken into {sink.path}")
     return speech.Player(voice, sink, on_word=page.word)
-
-
-def _free_name(stem: str) -> str:
-    """A WAV file in the current folder that does not exist yet."""
-    names = (f"{stem}{'' if n == 1 else f'-{n}'}.wav" for n in itertools.count(1))
-    return next(name for name in names if not os.path.lexists(name))
 
 
 class _Telling:
@@ -351,11 +355,9 @@ class _Telling:
             self._player.say(sentence.text.strip(), sentence.pause)
             self._waited += time.monotonic() - began
 
-    def close(self) -> None:
-        """Fall silent, and leave the terminal at the start of a line."""
+    def fall_silent(self) -> None:
         if self._player:
             self._player.close()
-        self._page.end()
 
     def summary(self, seed: int) -> None:
         tokens, started = self._story.positions, self._story.started
@@ -368,7 +370,7 @@ class _Telling:
         if self._player and (stats := self._player.stats).first_sound:
             first = stats.first_sound - self._begun
             facts |= {"first_sound": round(first, 3), "synthesis": round(stats.synthesis, 3),
-                      "audio": round(stats.audio, 3), "xruns": stats.xruns}
+                      "audio": round(stats.audio, 3), "gap": round(stats.gap, 3), "xruns": stats.xruns}
             line += f", first sound after {first:.2f} s"
             line += f", {stats.synthesis:.2f} s to synthesise {stats.audio:.1f} s"
         self._page.summary(facts)
@@ -380,27 +382,31 @@ class _Telling:
 
 
 class _Page:
-    """stdout: the story alone, each token as soon as it is there."""
+    """stdout: the story alone, each token as soon as it is there. Commands print on one, too."""
 
     word = None  # the player need not tell words
 
     def __init__(self) -> None:
         if sys.stdout is None:
             raise StoryError("standard output is closed, so nothing can be told")
+        self._stdout = sys.stdout
         self._ended = False
 
     def write(self, text: str) -> None:
         """Raises StoryError for a full disk, BrokenPipeError when nobody reads."""
         try:
-            sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
-            sys.stdout.buffer.flush()
+            self._stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
+            self._stdout.buffer.flush()
         except OSError as error:
             self._ended = True
             # Or Python would try again when it exits, and complain.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stdout.fileno())
             if isinstance(error, BrokenPipeError):
                 raise
-            raise StoryError(f"cannot write the story: {error.strerror}") from None
+            raise StoryError(f"cannot write to standard output: {error.strerror}") from None
+
+    def flush(self) -> None:
+        """For print(): everything is out already."""
 
     def piece(self, piece: Piece) -> None:
         if piece.text:

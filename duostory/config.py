@@ -14,11 +14,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from typing import NamedTuple
 
-from . import StoryError
+from . import StoryError, UsageError
+from .folders import user_folder
 
 
-def _setting(default, meaning: str, low=None, high=None):
-    return field(default=default, metadata={"meaning": meaning, "low": low, "high": high})
+def _setting(default, meaning: str, low=None, high=None, choices: tuple[str, ...] = ()):
+    return field(default=default, metadata={"meaning": meaning, "low": low, "high": high, "choices": choices})
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,12 @@ class Settings:
     kernel: str = _setting("", "kernel of the engine; without it the fastest one")
     silent: bool = _setting(False, "do not speak")
     the_end: bool = _setting(None, "close with 'The end.'; without it only when speaking")
-    speech: str = _setting("auto", "speech engine: espeak, pyttsx3, or auto for the first that is there")
+    speech: str = _setting("auto", "speech engine; auto is the first that is there",
+                           choices=("auto", "espeak", "pyttsx3"))
     voice: str = _setting("en-us", "voice of the speech engine, such as en-us+f3")
     rate: int = _setting(155, "words a minute", 80, 450)
     pitch: int = _setting(50, "pitch of the voice", 0, 99)
-    sink: str = _setting("alsa", "where sound goes: alsa or pyaudio")
+    sink: str = _setting("alsa", "where sound goes", choices=("alsa", "pyaudio"))
     device: str = _setting("default", "sound device, as `aplay -L` lists them")
 
 
@@ -78,9 +80,12 @@ def load(command_line: dict[str, str | bool], *, again: dict[str, str] | None = 
 
 
 def check(command_line: dict[str, str | bool], reference: bool = False) -> None:
-    """Raises StoryError for an option with a value that load() would refuse."""
+    """Raises UsageError for an option with a value that load() would refuse."""
     for key, value in command_line.items():
-        _value(key, value, option(key), reference)
+        try:
+            _value(key, value, option(key), reference)
+        except StoryError as error:
+            raise UsageError(str(error)) from None
 
 
 def option(key: str) -> str:
@@ -125,7 +130,8 @@ def remember(settings: Settings, header: str, opening: str, crc32: int, environ=
     for key in ("model", "tokenizer"):
         record[key] = record[key] and os.path.abspath(os.path.expanduser(record[key]))
     record |= {"header": header, "opening": opening, "crc32": f"{crc32:08x}"}
-    path = _last(environ)
+    if not (path := _last(environ)):
+        return
     part = f"{path}.{os.getpid()}.part"
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -143,6 +149,8 @@ def remember(settings: Settings, header: str, opening: str, crc32: int, environ=
 def recall(environ=os.environ) -> Last:
     """What remember() kept. Raises StoryError if there is nothing, or nothing that makes sense."""
     path = _last(environ)
+    if not path:
+        raise StoryError("there is no last story to tell again, for there is no home folder to keep it in")
     try:
         with open(path, "rb") as file:
             lines = [line.rstrip(b"\n").partition(b": ") for line in file]
@@ -157,11 +165,11 @@ def recall(environ=os.environ) -> Last:
         raise StoryError(f"the record of the last story in {path} is damaged; tell a new story") from None
 
 
-def _last(environ) -> str:
+def _last(environ) -> str | None:
     # systemd may name several folders; the first is the main one.
-    folder = environ.get("STATE_DIRECTORY", "").partition(":")[0] or os.path.join(
-        environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state"), "duostory")
-    return os.path.join(folder, "last-story")
+    folder = environ.get("STATE_DIRECTORY", "").partition(":")[0] or user_folder(
+        "XDG_STATE_HOME", ".local/state", environ)
+    return folder and os.path.join(folder, "last-story")
 
 
 # --- Where settings come from ---------------------------------------------------------------------
@@ -172,9 +180,10 @@ def _files(environ) -> list[str]:
         if not os.path.exists(named):
             raise StoryError(f"DUOSTORY_CONFIG names {named!r}, and there is no such file")
         return [named]
-    home = environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    return [path for path in ("/etc/duostory.toml", os.path.join(home, "duostory/config.toml"))
-            if os.path.exists(path)]
+    paths = ["/etc/duostory.toml"]
+    if folder := user_folder("XDG_CONFIG_HOME", ".config", environ):
+        paths.append(os.path.join(folder, "config.toml"))
+    return [path for path in paths if os.path.exists(path)]
 
 
 def _read(path: str) -> dict[str, object]:
@@ -213,6 +222,9 @@ def _value(key: str, given: object, name: str, reference: bool) -> object:
     if type(value).__name__ != kind or value != value or (kind == "str" and "\0" in value):
         wanted = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}[kind]
         raise StoryError(f"{name} must be {wanted}, not {given!r}")
+    if limits["choices"] and value not in limits["choices"]:
+        *others, last = limits["choices"]
+        raise StoryError(f"{name} must be {', '.join(others)} or {last}, not {given!r}")
     if limits["low"] is None or limits["low"] <= value <= limits["high"]:
         return value
     if reference and key in REFERENCE:

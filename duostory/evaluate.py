@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from duostory import StoryError, config, models
+from duostory import StoryError, UsageError, config, models
 from duostory.config import Settings
 from duostory.engine import Model
 from duostory.wish import Prompt, prompt_for
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     chosen = {key: getattr(args, key) for key in ("temperature", "topp", "steps")}
     config.check(chosen)
     if args.stories < 1:
-        raise StoryError("an evaluation needs at least --stories 1")
+        raise UsageError("an evaluation needs at least --stories 1")
     texts = read_stories(args.text) if args.text else []
     known = set(read_list("words.txt"))
     wishes = [parse_wish(line) for line in read_list("wishes.txt")]
@@ -110,7 +110,7 @@ def parse_wish(line: str) -> tuple[str, list[str]]:
 
 def watched(items: Sequence, what: str) -> Iterator:
     """The items; a person at a terminal sees how many are done."""
-    if not sys.stderr.isatty():
+    if not (sys.stderr and sys.stderr.isatty()):
         yield from items
         return
     try:

@@ -4,9 +4,9 @@ import os
 
 
 def user_folder(variable: str, fallback: str, environ=os.environ) -> str | None:
-    """duostory's folder in the one that `variable` names, or else in `fallback`, which is below the home folder.
+    """duostory's folder in the one that `variable` names, or else in `fallback` below the home folder.
 
-    A relative path in the environment is ignored, as the specification says. None when there is no home folder.
+    A relative path in the variable is ignored, as the specification says. None when there is no home folder.
     """
     base = environ.get(variable, "")
     if not os.path.isabs(base):

@@ -16,8 +16,8 @@ _PLEA = frozenset("""please can could would you i want like to hear tell read gi
 _OPENING = re.compile(r"(?:once|one \w+|there (?:was|were|is|are)|long ago|in an?|it was)\b", re.IGNORECASE)
 _DETERMINER = re.compile(r"(?:an?|the|my|some|two|three|four|five|six|seven|eight|nine|ten|many) ",
                          re.IGNORECASE)
-_MANY = re.compile(r"some |two |three |four |five |six |seven |eight |nine |ten |many |\w+[^s ]s(?: and|,|$)",
-                   re.IGNORECASE)
+_MANY = re.compile(r"some |two |three |four |five |six |seven |eight |nine |ten |many |"
+                   r"\w+[^ius ]s(?: and|,|$)", re.IGNORECASE)  # a bus, a dress and an iris are one
 _RELATIVE = re.compile(r",? (?:who|that|which|whose)\b.*")
 _TOLD = re.compile(r" (?:was|were|had|lived|went|loved|liked|wanted|saw|said)\b|[.!?]$")
 _PAST = {"is": "was", "isn't": "wasn't", "are": "were", "has": "had", "can": "could", "can't": "couldn't",
@@ -25,8 +25,8 @@ _PAST = {"is": "was", "isn't": "wasn't", "are": "were", "has": "had", "can": "co
 _DULL = frozenset("""a an and the my your his her its their our some many any this that these those who
     whose which what where when while is are was were be been has have had can could will would do does
     did not no of in on at to for from with without by about into over under near very too so or but
-    because if than then it he she they we you i me him them us there named called little small big one
-    two three four five six seven eight nine ten likes wants loves lives goes gets
+    because if than then as up am go mr ms it he she they we you i me him them us there named called little
+    small big one two three four five six seven eight nine ten likes wants loves lives goes gets
     makes story please""".split())
 _ANY = "Once upon a time"  # left to itself, a model that knows wishes makes one up, and tells it too
 _SUBJECTS = 4  # the story model was trained with at most so many
@@ -75,7 +75,7 @@ def _is_subject(wish: str) -> bool:
 
 def _subjects(what: str) -> list[str]:
     """The words that carry the wish, at most four, in their order."""
-    words = [word for word in re.findall(r"[^\W\d_]{3,}", what) if word.lower() not in _DULL]
+    words = [word for word in re.findall(r"\b(?<!['\u2019])[^\W\d_]{2,}", what) if word.lower() not in _DULL]
     return list(dict.fromkeys(words))[:_SUBJECTS]
 
 

@@ -11,7 +11,8 @@ ROOT = Path(__file__).parents[1]
 def environment(home: Path, **more: str) -> dict[str, str]:
     """The environment for a run that neither sees nor changes the user's own files."""
     ours = {key: value for key, value in os.environ.items()
-            if not key.startswith(("DUOSTORY_", "XDG_", "STATE_")) or key == "DUOSTORY_ESPEAK"}
+            if not key.startswith(("DUOSTORY_", "XDG_", "STATE_", "PYTHONUNBUFFERED"))
+            or key == "DUOSTORY_ESPEAK"}
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     return ours | {"HOME": str(home), "PYTHONPATH": path} | more
 

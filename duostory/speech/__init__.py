@@ -7,17 +7,16 @@ imported when it is asked for, so that a silent story loads none.
 from os import PathLike
 
 from duostory import StoryError
-from duostory.speech.player import PARAGRAPH_PAUSE, SENTENCE_PAUSE, Player, PlayerStats, Voice
+from duostory.speech.player import Player, PlayerStats, Voice
 from duostory.speech.sinks import NoSoundDevice, NullSink, Sink, WavSink
 
 __all__ = [
-    "PARAGRAPH_PAUSE",
-    "SENTENCE_PAUSE",
     "NoSoundDevice",
     "Player",
     "PlayerStats",
     "Sink",
     "Voice",
+    "WavSink",
     "open_sink",
     "open_voice",
 ]

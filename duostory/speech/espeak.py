@@ -135,7 +135,7 @@ class Espeak:
         lib, variant = library.lib, self.voice.partition("+")[2]
         # espeak-ng takes an unknown variant without a word, and speaks without it.
         known = not variant or (library.data / "voices" / "!v" / variant).is_file()
-        if not known or "\0" in self.voice or lib.espeak_SetVoiceByName(self.voice.encode()) != lib.EE_OK:
+        if not known or "\0" in self.voice or lib.espeak_SetVoiceByName(os.fsencode(self.voice)) != lib.EE_OK:
             raise StoryError(
                 f'espeak-ng has no voice "{self.voice}": take one like en-us, en-us+f3 or en-us+klatt2'
             )

@@ -7,10 +7,9 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Protocol
 
+from duostory.sentences import SENTENCE
 from duostory.speech.sinks import Sink
 
-SENTENCE_PAUSE = 0.35  # seconds of silence between two sentences
-PARAGRAPH_PAUSE = 0.7
 # While the next sentence is not there yet, the device is kept running on silence, so that every xrun it
 # reports is a real fault. These two bound how much later than at once a new sentence can sound.
 LOW_WATER = 0.1  # seconds of sound in the device below which silence is added
@@ -45,9 +44,9 @@ class PlayerStats:
 class Player:
     """Speaks sentences in order, on a thread that owns `voice` and `sink` from here on.
 
-    At most `ahead` sentences wait; then say() does. `on_sentence(sentence, at, index)` and
-    `on_word(word, at, index)` are called on that thread when the sound is written, which is up to a second
-    before it is heard. `at` is the position in all sound written, in seconds; `index` counts from 0.
+    At most `ahead` sentences wait; then say() does. `on_word(word, at, index)` is called on that thread when
+    the sound is written, which is up to a second before it is heard. `at` is the position in all sound
+    written, in seconds; `index` counts the sentences from 0.
 
         with Player(voice, sink) as player:
             for sentence in story:
@@ -62,11 +61,10 @@ class Player:
         *,
         ahead: int = 4,
         on_word: Callable[[str, float, int], None] | None = None,
-        on_sentence: Callable[[str, float, int], None] | None = None,
     ) -> None:
         self.stats = PlayerStats()
         self._voice, self._sink = voice, sink
-        self._on_word, self._on_sentence = on_word, on_sentence
+        self._on_word = on_word
         self._frames = 0  # written
         self._sink_time = 0.0  # seconds of processor time
         self._stopped = False
@@ -79,7 +77,7 @@ class Player:
         self._thread = Thread(target=self._run, name="duostory-player", daemon=True)
         self._thread.start()
 
-    def say(self, sentence: str, pause: float = SENTENCE_PAUSE) -> None:
+    def say(self, sentence: str, pause: float = SENTENCE) -> None:
         """Queue a sentence; `pause` seconds of silence come between it and the next one.
 
         Waits while `ahead` sentences are queued. Does nothing after stop().
@@ -172,8 +170,6 @@ class Player:
 
     def _speak(self, sentence: str, index: int) -> None:
         start = self._frames / self._voice.rate
-        if self._on_sentence:
-            self._on_sentence(sentence, start, index)
 
         def word(text: str, at: float) -> None:
             if self._on_word:

@@ -55,7 +55,7 @@ class Pyttsx:
                         "the voice pyttsx3 does not make 16 bit mono sound here: use the voice espeak"
                     )
                 return wav.getframerate(), wav.readframes(wav.getnframes())
-        except (OSError, EOFError, wave.Error, RuntimeError) as error:
+        except (OSError, EOFError, wave.Error, RuntimeError, ValueError) as error:
             raise StoryError(f"the voice pyttsx3 could not speak ({error})") from None
         finally:
             os.unlink(path)

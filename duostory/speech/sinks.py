@@ -1,5 +1,6 @@
 """Where sound goes: the one interface of all sinks, and the two that need no device."""
 
+import itertools
 import math
 import os
 import wave
@@ -66,15 +67,18 @@ class WavSink(NullSink):
     """Writes a WAV file, which appears under its name, complete, when the sink is closed.
 
     A story stopped in the middle leaves what was spoken until then; one that was never heard, or did not
-    fit on the disk, leaves no file.
+    fit on the disk, leaves no file. With `new` no other file is replaced, not even one that is begun at the
+    same moment: where there is a story.wav, this one is story-2.wav, as `path` says.
     """
 
-    def __init__(self, path: str | os.PathLike[str], rate: int) -> None:
+    def __init__(self, path: str | os.PathLike[str], rate: int, *, new: bool = False) -> None:
         super().__init__(rate)
-        self.path = path
-        self._final = Path(os.path.realpath(path))  # a link keeps pointing to the file
-        self._part = self._final.with_name(f".{self._final.name}.{os.getpid()}.part")
+        self.path, self._empty = path, new  # whether the file there is only our empty one
         try:
+            if new:
+                self.path = _take_free_name(path)
+            self._final = Path(os.path.realpath(self.path))  # a link keeps pointing to the file
+            self._part = self._final.with_name(f".{self._final.name}.{os.getpid()}.part")
             if self._final.exists() and not self._final.is_file():
                 raise StoryError(f"cannot write a WAV file to {path}: it is not a regular file")
             self._file = open(self._part, "wb")
@@ -103,7 +107,22 @@ class WavSink(NullSink):
                 self._wav.close()  # completes the header
             if self._keep:
                 os.replace(self._part, self._final)
+                self._empty = False
         except OSError as error:
             raise self._failure(error) from None
         finally:
             self._part.unlink(missing_ok=True)
+            if self._empty:
+                self._final.unlink(missing_ok=True)
+
+
+def _take_free_name(path: str | os.PathLike[str]) -> str:
+    """Make an empty file under a free name: `path`, or else that with -2, -3 ... before its ending."""
+    stem, ending = os.path.splitext(path)
+    for number in itertools.count(1):
+        name = f"{stem}{'' if number == 1 else f'-{number}'}{ending}"
+        try:
+            open(name, "xb").close()
+            return name
+        except FileExistsError:
+            pass

@@ -4,9 +4,9 @@ import wave
 from array import array
 
 import pytest
-from recogniser import Recogniser, words
 
 from duostory.speech import Player, open_sink
+from tests.speech.recogniser import Recogniser, words
 
 pytest.importorskip("pocketsphinx", reason="needs the package pocketsphinx")
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from threading import Timer
 
 import pytest
-from card import Card
 
 from duostory import StoryError
-from duostory.speech import NoSoundDevice, open_sink
+from duostory.speech import NoSoundDevice, WavSink, open_sink
 from duostory.speech.alsa import STALL_S, AlsaSink, _unopened
+from tests.speech.card import Card
 
 RATE = 22050
 TONE = bytes(range(256)) * 40  # 5120 samples, all different
@@ -53,6 +53,20 @@ def test_a_wav_without_a_sound_is_not_left(tmp_path):
     open_sink("wav", RATE, wav=tmp_path / "story.wav").close()
     assert os.listdir(tmp_path) == ["story.wav"]
     assert (tmp_path / "story.wav").read_bytes() == b"an older story"
+
+
+def test_two_wavs_of_one_name_at_once(tmp_path):
+    (tmp_path / "story.wav").symlink_to("nowhere")
+    sinks = [WavSink(tmp_path / "story.wav", RATE, new=True) for _ in range(3)]
+    assert [os.path.basename(sink.path) for sink in sinks] == [f"story-{n}.wav" for n in (2, 3, 4)]
+    for sink in sinks[:2]:
+        sink.write(TONE)
+    for sink in sinks:
+        sink.close()
+    assert read_wav(tmp_path / "story-2.wav") == read_wav(tmp_path / "story-3.wav") == TONE
+    assert sorted(os.listdir(tmp_path)) == ["story-2.wav", "story-3.wav", "story.wav"]
+    with pytest.raises(StoryError, match="No such file or directory"):
+        WavSink(tmp_path / "missing" / "story.wav", RATE, new=True)
 
 
 @pytest.mark.parametrize("path, says", [

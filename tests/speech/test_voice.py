@@ -98,6 +98,7 @@ def test_a_broken_folder_in_the_environment_is_named(tmp_path, broken, says):
     ({"voice": "en-us+../en"}, "no voice"),
     ({"voice": ""}, "no voice"),
     ({"voice": "en-us\0"}, "no voice"),
+    ({"voice": "caf\udce9"}, "no voice"),
     ({"rate_wpm": 79}, "80 to 450"),
     ({"rate_wpm": 451}, "80 to 450"),
     ({"pitch": -1}, "0 to 99"),

@@ -3,9 +3,9 @@
 import wave
 
 import pytest
-from recogniser import Recogniser, words
 
 from duostory.engine import Model
+from tests.speech.recogniser import Recogniser, words
 from tests.teller import run
 
 pytest.importorskip("pocketsphinx", reason="needs the package pocketsphinx")

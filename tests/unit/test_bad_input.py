@@ -3,12 +3,14 @@
 import os
 import shutil
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
 import pytest
 
-from tests.teller import run
+from tests.teller import command, environment, run
 
 USAGE = 2
 FAILED = 1
@@ -60,6 +62,8 @@ COMMAND_LINE = [  # arguments, exit status, part of the sentence
     (["--reference", "-t", "x"], USAGE, "--temperature must be a number"),
     (["--rate", "9999"], USAGE, "--rate must be from 80 to 450"),
     (["--louder"], USAGE, "no option --louder"),
+    (["--speech", "loud"], USAGE, "--speech must be auto, espeak or pyttsx3, not 'loud'"),
+    (["--sink", "wav"], USAGE, "--sink must be alsa or pyaudio, not 'wav'"),
     (["-m", "generate"], USAGE, "no option -m"),
     (["--sil"], USAGE, "no option --sil"),
     (["--silent=yes"], USAGE, "--silent"),
@@ -93,6 +97,7 @@ COMMAND_LINE = [  # arguments, exit status, part of the sentence
     (["export", "none.duo", "b.bin"], FAILED, "none.duo"),
     (["models", "get", "stories1T"], FAILED, "stories1T"),
     (["models", "verify", "none"], FAILED, "none"),
+    (["m.duo", "--wav", "a.wav", "--voice", b"caf\xe9", "a cat"], FAILED, "caf"),
 ]
 
 
@@ -148,27 +153,72 @@ def test_forbidden_files(home):
     refused(home, "secret.duo", "a cat", status=FAILED, says="Permission denied")
 
 
-def test_a_full_disk(home):
+TELL = ["m.duo", "--silent", "a cat"]
+PRINTING = [TELL, ["--help"], ["models", "list"], ["models", "--help"], ["models", "verify", "m.duo"],
+            ["eval", "m.duo", "--stories", "1", "-n", "2"]]
+
+
+@pytest.mark.parametrize("args", PRINTING, ids=" ".join)
+def test_a_full_disk(home, args):
     with open("/dev/full", "wb") as full:
-        result = run_to(home, full)
-    assert result.returncode == FAILED
-    assert result.stderr.decode() == "duostory: cannot write the story: No space left on device\n"
+        result = run_to(home, full, *args)
+    assert (result.returncode, result.stderr.decode()) == (
+        FAILED, "duostory: cannot write to standard output: No space left on device\n")
+
+
+@pytest.mark.parametrize("args", PRINTING, ids=" ".join)
+def test_a_reader_that_has_gone(home, args):
+    read, write = os.pipe()
+    os.close(read)
+    result = run_to(home, write, *args)
+    os.close(write)
+    assert (result.returncode, result.stderr.decode()) == (0, "")
 
 
 def test_standard_output_is_closed(home):
-    result = run_to(home, None)
+    result = run_to(home, None, *TELL)
     assert (result.returncode, result.stderr.decode()) == (
         FAILED, "duostory: standard output is closed, so nothing can be told\n")
 
 
-def run_to(home, stdout):
-    import subprocess
-
-    from tests.teller import command, environment
-
-    return subprocess.run(command("m.duo", "--silent", "a cat"), stdin=subprocess.DEVNULL, stdout=stdout,
+def run_to(home, stdout, *args):
+    return subprocess.run(command(*args), stdin=subprocess.DEVNULL, stdout=stdout,
                           stderr=subprocess.PIPE, cwd=home, env=environment(home), timeout=60,
                           preexec_fn=None if stdout else lambda: os.close(1))
+
+
+def test_without_a_home_folder(home, checkpoint260k):
+    """Where a user has none, only what has to be kept there is refused."""
+    (home / "m.bin").write_bytes(checkpoint260k.read_bytes())
+    (home / "tokenizer.bin").write_bytes(checkpoint260k.with_name("tok512.bin").read_bytes())
+    program = ("import os, sys; os.getuid = lambda: 54321\n"  # of whom nobody knows a home
+               "from duostory.cli import main; sys.exit(main(sys.argv[1:]))")
+    env = environment(home)
+    del env["HOME"]
+
+    def told(*args):
+        return subprocess.run([sys.executable, "-c", program, *args], cwd=home, env=env, text=True,
+                              stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+
+    before = everything(home)
+    assert told(*TELL).returncode == 0
+    for args in (["m.bin", "--silent", "a cat"], ["models", "list"]):
+        assert told(*args).returncode == FAILED
+        assert told(*args).stderr.startswith("duostory: there is no home folder to keep models in: set XDG_")
+    assert everything(home) == before and not (home / "~").exists()
+
+
+def test_a_mistake_of_ours_is_told_in_one_sentence_and_shown_on_request(home):
+    program = "import sys; from duostory import cli; cli._run = lambda *_: 1 / 0; sys.exit(cli.main([]))"
+
+    def failed(**env):
+        return subprocess.run([sys.executable, "-c", program], cwd=home, env=environment(home, **env),
+                              capture_output=True, text=True, timeout=60)
+
+    result = failed()
+    assert (result.returncode, result.stdout, result.stderr.count("\n")) == (FAILED, "", 1)
+    assert "ZeroDivisionError" in result.stderr and "DUOSTORY_DEBUG=1" in result.stderr
+    assert "Traceback" in failed(DUOSTORY_DEBUG="1").stderr
 
 
 # --- Models ---------------------------------------------------------------------------------------
@@ -246,6 +296,20 @@ def test_models_that_are_not_quite(home, good):
         except AssertionError as error:
             raise AssertionError(f"{name}: {error}") from None
     assert len(cases) >= 40
+
+
+@pytest.mark.parametrize("begins, says", [(b"PK\3\4", "dog is a PyTorch file"), (b"GGUF", "cannot read dog"),
+                                          (b" " + bytes(7) + b'{"', "dog is one safetensors file"),
+                                          (b"24ka\1", "cannot read dog")])
+def test_a_first_word_that_is_a_model_which_cannot_be_read_is_no_wish(home, begins, says):
+    (home / "dog").write_bytes(begins.ljust(300, b"\0"))
+    refused(home, "dog", "--silent", status=FAILED, says=says)
+
+
+def test_a_first_word_that_is_a_pipe_is_one(home):
+    os.mkfifo(home / "dog")
+    result = run(home, "dog", "--silent", "-n", "60", timeout=20, env={"DUOSTORY_MODEL": "m.duo"})
+    assert result.returncode == 0
 
 
 def test_other_programs_models(home, checkpoint260k):

@@ -83,6 +83,8 @@ def test_settings_are_frozen(home):
     ("topp = 1.5", "topp in .* must be from 0.0 to 1.0"),
     ("rate = 1000", "rate in .* must be from 80 to 450"),
     ("seed = -1", "seed in .* must be from 0"),
+    ("sink = 'null'", "sink in .* must be alsa or pyaudio, not 'null'"),
+    ("speech = 'loud'", "speech in .* must be auto, espeak or pyttsx3, not 'loud'"),
     ("model = 'a\\u0000b'".replace("'", '"'), "must be text"),
 ])
 def test_a_file_is_refused_with_its_name_and_the_key(home, text, says):
@@ -150,6 +152,20 @@ def test_a_damaged_record_says_so(home, damage):
         file.write(damage)
     with pytest.raises(StoryError, match="damaged; tell a new story"):
         config.recall(environ=home)
+
+
+@pytest.mark.parametrize("folder", ["", "here"])
+def test_without_a_home_folder_nothing_is_kept(tmp_path, monkeypatch, folder):
+    """Nor in a folder named "~", nor in one relative to where the user happens to be."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os, "getuid", lambda: 54321)  # of whom nobody knows a home
+    environ = {"XDG_STATE_HOME": folder, "XDG_CONFIG_HOME": folder}
+    settings, _ = config.load({}, environ=environ)
+    config.remember(settings, "", "Once", 1, environ=environ)
+    with pytest.raises(StoryError, match="no home folder"):
+        config.recall(environ=environ)
+    assert os.listdir(tmp_path) == []
 
 
 def test_where_nothing_can_be_kept_nothing_is(tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.checkpoints import golden_q80
 from tests.teller import ROOT, environment, run
 
 
@@ -37,6 +38,14 @@ def test_a_checkpoint_of_llama2c_as_it_is(tmp_path, checkpoint260k, rows):
         result = run(tmp_path, checkpoint260k, "-z", tokenizer, "--reference", *flags(row))
         assert result.stdout == row["text"].encode() + b"\n", result.stderr
     assert len(list((tmp_path / ".cache" / "duostory" / "models").iterdir())) == 1
+
+
+def test_an_int8_checkpoint_of_llama2c_as_it_is(tmp_path, shared):
+    golden_q80(tmp_path / "random15M_q80.bin")
+    row = json.loads((shared / "golden" / "random15M_q80.jsonl").read_text().splitlines()[-1])
+    tokenizer = shared / "checkpoints" / "tokenizer.bin"
+    result = run(tmp_path, "random15M_q80.bin", "-z", tokenizer, "--reference", *flags(row))
+    assert result.stdout == row["text"].encode() + b"\n", result.stderr
 
 
 def test_settings_do_not_reach_into_a_reference_run(tmp_path, stories260k, rows):

@@ -8,7 +8,7 @@ from duostory import StoryError
 from duostory.config import Settings
 from duostory.engine import Model
 from duostory.sentences import Sentence
-from duostory.story import THE_END, Piece, Story
+from duostory.story import THE_END, TRAIL_OFF, Piece, Story
 from duostory.wish import Prompt
 
 @pytest.fixture(scope="module")
@@ -34,6 +34,26 @@ def test_a_story_that_runs_out_of_positions_ends_with_a_sentence(model, seed):
         assert whole.startswith(shown) and shown.strip() == spoken.strip()
         assert shown.rstrip().endswith((".", "!", "?", '"')), shown
         assert story.positions == steps
+
+
+LONG = "A cat and a dog and a bird and a fish and a bear and a frog and a duck and a pig and a cow"
+
+
+@pytest.mark.parametrize("seed", range(1, 9))
+@pytest.mark.parametrize("opening, left", [
+    ("Once upon a time", 8),
+    ("The cat was sad. " * 8 + "It ran", 8),
+    (LONG, 8),  # all of the sentence is the prompt's, but for its end
+    (LONG, 42),  # it is shown up to its middle, before there are too few positions to finish it
+])
+def test_the_end_never_follows_half_a_sentence(model, opening, left, seed):
+    steps = len(model.encode(opening)) + left
+    shown, spoken, _ = tell(model, opening, seed=seed, steps=steps, the_end=True, temperature=1.5, topp=1.0)
+    assert shown.split() == spoken.replace(THE_END, " " + THE_END).split()
+    told = shown.removesuffix("\n" + THE_END)
+    assert told.startswith(opening.rpartition(" ")[0])
+    assert told.rstrip().endswith((".", "!", "?", '"'))
+    assert told.endswith(TRAIL_OFF) == (told == shown)
 
 
 def test_without_a_whole_sentence_there_is_at_least_its_beginning(model):

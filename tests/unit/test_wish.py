@@ -20,6 +20,8 @@ OPENINGS = [  # wish, opening for a model that knows no wishes
     ("dragon", "Once upon a time, there was a dragon"),
     ("owl", "Once upon a time, there was an owl"),
     ("dragons", "Once upon a time, there were dragons"),
+    ("bus", "Once upon a time, there was a bus"),
+    ("a princess and a frog", "Once upon a time, there was a princess and a frog"),
     ("two cats", "Once upon a time, there were two cats"),
     ("A dragon who is afraid of the dark", "Once upon a time, there was a dragon who was afraid of the dark"),
     ("tell me a story about a robot and a cat", "Once upon a time, there was a robot and a cat"),
@@ -38,6 +40,8 @@ SUBJECTS = [  # wish, subjects that the story model is told
     ("a very long story", "long"),
     ("cat, dog, bird, fish and frog", "cat, dog, bird, fish"),
     ("a cat and a cat", "cat"),
+    ("an ox", "ox"),
+    ("a pig we'll see on TV", "pig, see, TV"),
 ]
 
 
