@@ -74,18 +74,18 @@ static void exp_all(float *y, const float *x, size_t n, float factor, float shif
 {
     for (; n >= 4; n -= 4, x += 4, y += 4) {
         float v[4];
-        double z[4], shifted[4], r[4], s[4], high[4], low[4];
-        uint64_t k[4], bits[4];
+        double z[4], r[4], s[4], high[4], low[4];
+        long k[4];
+        uint64_t bits[4];
         for (int i = 0; i < 4; i++) v[i] = __builtin_fmaf(x[i], factor, -shift);   /* rounds once, as the difference does */
         if (!(v[0] * v[0] + v[1] * v[1] + v[2] * v[2] + v[3] * v[3] < 87.0f * 87.0f)) {   /* one might be out of range, or not a number */
             for (int i = 0; i < 4; i++) y[i] = duo_expf(v[i]);
             continue;
         }
         for (int i = 0; i < 4; i++) z[i] = DUO_EXP_SCALE * (double)v[i];
-        for (int i = 0; i < 4; i++) shifted[i] = z[i] + DUO_EXP_ROUND;
-        for (int i = 0; i < 4; i++) memcpy(&k[i], &shifted[i], sizeof k[i]);
-        for (int i = 0; i < 4; i++) bits[i] = duo_exp_table[k[i] % DUO_EXP_N] + (k[i] << 47);
-        for (int i = 0; i < 4; i++) r[i] = z[i] - (shifted[i] - DUO_EXP_ROUND);
+        for (int i = 0; i < 4; i++) __asm__("fcvt.l.d %0, %1, rne" : "=r"(k[i]) : "f"(z[i]));   /* to nearest */
+        for (int i = 0; i < 4; i++) r[i] = z[i] - (double)k[i];
+        for (int i = 0; i < 4; i++) bits[i] = duo_exp_table[k[i] & (DUO_EXP_N - 1)] + ((uint64_t)k[i] << 47);
         for (int i = 0; i < 4; i++) memcpy(&s[i], &bits[i], sizeof s[i]);
         for (int i = 0; i < 4; i++) high[i] = DUO_EXP_C3 * r[i] + DUO_EXP_C2, low[i] = DUO_EXP_C1 * r[i] + 1;
         for (int i = 0; i < 4; i++) y[i] = (float)((high[i] * (r[i] * r[i]) + low[i]) * s[i]);
@@ -114,6 +114,7 @@ static void quantize(size_t (*finite)(int8_t *, float *, const float *, size_t, 
                               size_t group, const uint8_t *runs);                                                          \
     void duo_rvv##ver##_gemv_q4(float *y, const uint8_t *w, const int8_t *x, const float *xs, size_t rows, size_t cols,    \
                                 size_t group, const int16_t *offset);                                                      \
+    void duo_rvv##ver##_offsets(int16_t *offset, const int8_t *x, size_t cols, size_t group);                              \
     void duo_rvv##ver##_gemv_f32(float *y, const float *w, const float *x, size_t rows, size_t cols);                      \
     size_t duo_rvv##ver##_quantize(int8_t *q, float *scale, const float *x, size_t n, size_t group);                       \
     void duo_rvv##ver##_mix(float *out, const float *a, const float *v, size_t head, size_t n);                            \
@@ -131,7 +132,7 @@ static void quantize(size_t (*finite)(int8_t *, float *, const float *, size_t, 
                               size_t group)                                                                                \
     {                                                                                                                      \
         int16_t offset[cols / group];                                                                                      \
-        duo_q4_offsets(offset, x, cols, group);                                                                            \
+        duo_rvv##ver##_offsets(offset, x, cols, group);                                                                    \
         duo_rvv##ver##_gemv_q4(y, w, x, xs, rows, cols, group, offset);                                                    \
     }                                                                                                                      \
     static void quantize_##ver(int8_t *q, float *scale, const float *x, size_t n, size_t group)                            \
