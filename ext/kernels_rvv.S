@@ -1,9 +1,9 @@
 /* kernels_rvv.S - the RISC-V vector loops, written once and assembled twice: for RVV 1.0 and for RVV 0.7.1 (T-Head C906).
  *
- * The two versions differ in vtype and in the numbers of the conversions; what else is used here has one encoding in both
- * (a vle32 of RVV 1.0 is the vlwu of 0.7.1, the same as vle while elements have 32 bits). All of it is written with .insn,
- * so that an assembler needs to know neither. Only vl = 32 or less with groups of at least 32 elements at VLEN 128 is
- * used, so larger registers work too. Nothing reads beyond vl, whose elements 0.7.1 clears and 1.0 leaves.
+ * The two versions differ in vtype and in the encoding of loads, stores and conversions; what else is used here is the same
+ * in both. All of it is written with .insn, so that an assembler needs to know neither. No instruction has more than 32
+ * elements, which the group of registers it uses holds at 128 bits, so longer registers work too; nothing depends on what
+ * lies behind the last element.
  *
  * Prototypes and meaning are in kernels_rvv.c.
  */
@@ -42,19 +42,6 @@
 .endm
 .macro op_mvx f6, vd, vs2, rs1
     .insn r 0x57, 6, 2 * \f6 + 1, \vd, \rs1, \vs2
-.endm
-
-.macro vle8 vd, address
-    .insn i 0x07, 0, \vd, \address, 0x20
-.endm
-.macro vle32 vd, address
-    .insn i 0x07, 6, \vd, \address, 0x20
-.endm
-.macro vse8 vs, address
-    .insn i 0x27, 0, \vs, \address, 0x20
-.endm
-.macro vse32 vs, address
-    .insn i 0x27, 6, \vs, \address, 0x20
 .endm
 
 .macro vzero vd                     /* vmv.v.i vd, 0 */
@@ -116,6 +103,25 @@
 .endm
 
 /* what differs */
+.macro memory opcode, width, v, address   /* 0.7.1: elements are as wide as vtype says */
+    .if rvv == 7
+    .insn i \opcode, 7, \v, \address, 0x20
+    .else
+    .insn i \opcode, \width, \v, \address, 0x20
+    .endif
+.endm
+.macro vle8 vd, address
+    memory 0x07, 0, \vd, \address
+.endm
+.macro vle32 vd, address
+    memory 0x07, 6, \vd, \address
+.endm
+.macro vse8 vs, address
+    memory 0x27, 0, \vs, \address
+.endm
+.macro vse32 vs, address
+    memory 0x27, 6, \vs, \address
+.endm
 .macro vset rd, avl, sew, lmul      /* sew: 0, 1, 2 for 8, 16, 32 bits; lmul: 0 to 3 for 1 to 8 registers */
     .if rvv == 7
     .insn i 0x57, 7, \rd, \avl, (\sew << 2 | \lmul)
@@ -159,7 +165,7 @@
     .endif
 .endm
 
-/* run v8 += w0 * x0 + w1 * x1; but if `bit` of s1 is set, this begins a new run, and the last one goes to the dot products */
+/* run v8 += w0 * x0 + w1 * x1; if `bit` of s1 is set, this begins a new run, and the last one goes to the dot products */
 .macro products bit, w0, x0, w1, x1
     andi s2, s1, \bit
     beqz s2, 8f
@@ -182,8 +188,8 @@
     vwmacc_vx v16, \x1, v2
 .endm
 
-/* int duo_rvv_version(void): which of the two this is, or 0 when registers are shorter than 128 bits. Asks by vsetvli alone,
- * which both have: vtype 8 means 16-bit elements in 1.0 and 32-bit elements in 0.7.1, vtype 0 bytes in both. */
+/* int duo_rvv_version(void): 7 or 10, or 0 when registers are shorter than 128 bits. Asks by vsetvli alone, that both have:
+ * vtype 8 means 16-bit elements in 1.0 and 32-bit elements in 0.7.1, vtype 0 bytes in both. */
 .text
 .globl duo_rvv_version
 .hidden duo_rvv_version
@@ -307,8 +313,8 @@ FUNCTION(gemv_q8)
 END(gemv_q8)
 
 /* gemv_q4(y a0, w a1, x a2, xs a3, rows a4, cols a5, group a6, offset a7)
- * v24: sums of 32 rows, f32. v16: a group's dot products, i16. v20, v22: two inputs of 32 rows in each byte; while one is used,
- * the other is on its way. v0, v2: the inputs apart. */
+ * v24: sums of 32 rows, f32. v16: a group's dot products, i16. v20, v22: two inputs of 32 rows in each byte, one of them in
+ * use while the other is on its way. v0, v2: the inputs apart. */
 FUNCTION(gemv_q4)
     addi sp, sp, -32
     sd s0, 0(sp)
@@ -519,7 +525,8 @@ FUNCTION(mix)
 9:  ret
 END(mix)
 
-/* quantize(q a0, scale a1, x a2, n a3, group a4): how many of n are left, from the first group with an infinity or NaN on */
+/* quantize(q a0, scale a1, x a2, n a3, group a4): returns how many of n are left, from the first group with an infinity or
+ * NaN on */
 FUNCTION(quantize)
     li t6, 32
     li t5, 0x7fffffff
