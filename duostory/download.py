@@ -1,5 +1,6 @@
 """Fetches one file over HTTP: goes on where a broken transfer stopped, and trusts nothing but a hash."""
 
+import contextlib
 import errno
 import fcntl
 import http.client
@@ -9,6 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -105,8 +107,8 @@ class Transfer:
             headers["Range"] = f"bytes={at}-"
             if self.etag:
                 headers["If-Range"] = self.etag
-        request = urllib.request.Request(self.url, headers=headers)
         try:
+            request = urllib.request.Request(self.url, headers=headers)
             with urllib.request.urlopen(request, timeout=STALL) as answer:
                 self.receive(answer, self.accept(answer, at))
         except urllib.error.HTTPError as e:
@@ -118,7 +120,9 @@ class Transfer:
             raise Broken(f"it cannot be reached ({e.reason})") from e
         except TimeoutError as e:
             raise Broken(f"no byte came for {STALL:g} seconds") from e
-        except (ConnectionError, http.client.HTTPException) as e:
+        except (ValueError, http.client.InvalidURL) as e:
+            raise StoryError(f"{self.url} is not an address that can be fetched ({e})") from e
+        except (OSError, http.client.HTTPException) as e:  # of the network: the file's own are StoryErrors
             raise Broken(f"the connection was lost ({e})") from e
 
     def accept(self, answer: http.client.HTTPResponse, at: int) -> int:
@@ -144,12 +148,9 @@ class Transfer:
             if at > self.size:
                 self.restart()
                 raise StoryError(f"{self.url} sends more than the {self.size} bytes that are expected")
-            try:
+            with self.writing():
                 self.file.write(chunk)
                 self.file.flush()
-            except OSError as e:
-                full = " (the disk is full)" if e.errno == errno.ENOSPC else ""
-                raise StoryError(f"cannot write {self.file.name}: {e.strerror}{full}") from e
             self.bar.show(at)
         if at < self.size:
             raise Broken(f"it ended after {at} of {self.size} bytes")
@@ -162,8 +163,18 @@ class Transfer:
         raise Broken(f"the server answers {e.code} {e.reason}") from e
 
     def restart(self) -> int:
-        self.file.truncate(0)
+        with self.writing():
+            self.file.truncate(0)
         return 0
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Keeps the disk's errors apart from the network's, which another try may overcome."""
+        try:
+            yield
+        except OSError as e:
+            full = " (the disk is full)" if e.errno == errno.ENOSPC else ""
+            raise StoryError(f"cannot write {self.file.name}: {e.strerror}{full}") from e
 
 
 class Bar:

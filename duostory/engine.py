@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from . import StoryError
 from ._engine import ffi, lib
+from .metadata import parse_metadata
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,6 @@ def _check(code: int) -> int:
     return code
 
 
-def _parse_metadata(text: str) -> dict[str, str]:
-    pairs = (line.partition(": ") for line in text.splitlines() if line)
-    return {key: value.replace("\\\\", "\0").replace("\\n", "\n").replace("\0", "\\") for key, _, value in pairs}
-
-
 class Model:
     """An open `.duo` model. Use it from one thread at a time and close it, or use `with`.
 
@@ -81,7 +77,7 @@ class Model:
         c = lib.duo_info_of(self._model)
         names = [name for name in Info.__dataclass_fields__ if name not in ("kernel", "type")]
         self.info = Info(**{name: getattr(c, name) for name in names}, kernel=_text(c.kernel), type=_text(c.type))
-        self.metadata = _parse_metadata(ffi.unpack(c.metadata, c.metadata_size).decode("utf-8", "replace"))
+        self.metadata = parse_metadata(ffi.unpack(c.metadata, c.metadata_size).decode("utf-8", "replace"))
         self._piece = ffi.new("char[]", lib.DUO_MAX_PIECE)
 
     def __enter__(self) -> "Model":

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from duostory import StoryError
+from duostory.folders import user_folder
 
 
 def data_dir() -> Path:
@@ -22,9 +23,11 @@ def default_model() -> Path:
 
 
 def user_dir(variable: str, fallback: str) -> Path:
-    """duostory's models below an XDG folder; the specification says to ignore a relative one."""
-    base = os.environ.get(variable, "")
-    return (Path(base) if os.path.isabs(base) else Path.home() / fallback) / "duostory" / "models"
+    """The folder for models in one of the user's folders; StoryError when there is no home folder."""
+    folder = user_folder(variable, fallback)
+    if not folder:
+        raise StoryError(f"there is no home folder to keep models in: set {variable} to a folder")
+    return Path(folder) / "models"
 
 
 def download_dir() -> Path:
@@ -61,7 +64,7 @@ class Entry:
 def manifest() -> dict[str, Entry]:
     """The entries of $DUOSTORY_MANIFEST, or of the manifest that comes with duostory, by name.
 
-    Raises StoryError when the file is missing, damaged, or names something that is not a plain file.
+    Raises StoryError when the file is missing or damaged, or an entry says something that cannot be.
     """
     import tomllib
 
@@ -71,12 +74,30 @@ def manifest() -> dict[str, Entry]:
         entries = {name: Entry(name, **table) for name, table in tables.items()}
     except OSError as e:
         raise StoryError(f"cannot read the list of models {path}: {e.strerror}") from e
-    except (ValueError, TypeError) as e:
+    except (ValueError, TypeError, RecursionError) as e:
         raise StoryError(f"{path} is not a list of models: {e}") from e
     for e in entries.values():
-        if not isinstance(e.size, int) or Path(e.file).name != e.file or (e.needs and e.needs not in entries):
-            raise StoryError(f"{path}: the size, file or needs of {e.name} makes no sense")
+        for field, sound in checks(e, entries).items():
+            if not sound:
+                raise StoryError(f"{path}: the {field} of {e.name} makes no sense: {getattr(e, field)!r}")
     return entries
+
+
+def checks(e: Entry, entries: dict[str, Entry]) -> dict[str, bool]:
+    """Whether each field of an entry, which may be anything that TOML can say, is what it should be."""
+    import re
+
+    def text(value: object, pattern: str) -> bool:
+        return isinstance(value, str) and re.fullmatch(pattern, value) is not None
+
+    return {
+        "about": text(e.about, ".*"),
+        "file": text(e.file, r"[^/\0]+") and e.file not in (".", ".."),
+        "url": text(e.url, "https?://.+"),
+        "size": type(e.size) is int and e.size > 0,
+        "sha256": e.sha256 is None or text(e.sha256, "[0-9a-f]{64}"),
+        "needs": e.needs is None or text(e.needs, ".+") and e.needs in entries,
+    }
 
 
 def find(name: str) -> Entry:
@@ -172,8 +193,11 @@ def verify_entry(e: Entry) -> tuple[bool, str]:
     if e.sha256:
         return (seen == e.sha256, f"{e.name}: verified" if seen == e.sha256 else
                 f"{e.name}: WRONG, {e.path} has SHA-256 {seen}: remove it and run models get {e.name}")
-    noted = seen_path(e)
-    if noted.exists() and noted.read_text().strip() != seen:
+    try:
+        noted = seen_path(e).read_bytes().strip()
+    except OSError:
+        return True, f"{e.name}: cannot be verified, no hash of it is known; it has SHA-256 {seen}"
+    if noted != seen.encode():
         return False, f"{e.name}: CHANGED since it was fetched, {e.path} now has SHA-256 {seen}"
     return True, (f"{e.name}: cannot be verified, no hash of it is known; "
                   f"it is what was first fetched, SHA-256 {seen}")
@@ -216,9 +240,9 @@ def to_duo(path: Path | str, tokenizer: Path | str | None = None) -> Path:
         if tokenizer:
             raise StoryError(f"{path} carries its own tokenizer: leave --tokenizer out")
         return path
-    place, state = fingerprint(path, tokenizer)
+    place, state = fingerprint(path, kind, tokenizer)
     cached = cache_dir() / f"{path.stem}-{place}-{state}.duo"
-    if cached.exists():
+    if opens(cached):
         return cached
     import glob
     import importlib.util
@@ -238,17 +262,37 @@ def to_duo(path: Path | str, tokenizer: Path | str | None = None) -> Path:
     return cached
 
 
-def fingerprint(path: Path, tokenizer: Path | None) -> tuple[str, str]:
+def opens(path: Path) -> bool:
+    """Whether the engine takes a .duo file: it may be missing, damaged, or of another version."""
+    from duostory.engine import Model
+
+    try:
+        Model(path, "scalar").close()  # the kernel that every machine has, whichever the user asks for
+    except StoryError:
+        return False
+    return True
+
+
+def fingerprint(path: Path, kind: str, tokenizer: Path | None) -> tuple[str, str]:
     """Two short hashes: of where a model is, and of the size and time of the files it consists of.
 
-    Not of the content: reading 60 MB would cost more than the story's first sentence.
+    Not of the content: a hash of 60 MB would cost more than the story's first sentence.
+    Raises StoryError when a checkpoint of llama2.c has no tokenizer.
     """
     import hashlib
+
+    from duostory.formats.llama2c_layout import find_tokenizer
 
     def short(text: str) -> str:
         return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:12]
 
-    beside = sorted(path.parent.glob("tok*")) if path.is_file() else sorted(path.iterdir())
-    files = [path, *([tokenizer] if tokenizer else beside)]
-    stats = [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file()]
-    return short(str(path.resolve())), short(repr(stats))
+    try:
+        files = sorted(path.iterdir()) if kind == "huggingface" else [path]
+        if tokenizer or kind.startswith("llama2c"):
+            files.append(tokenizer or find_tokenizer(path))
+        stats = [(str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns) for f in files if f.is_file()]
+        return short(str(path.resolve())), short(repr(stats))
+    except StoryError as e:
+        raise StoryError(f"cannot read {path}: {e}") from e
+    except OSError as e:
+        raise StoryError(f"cannot read {e.filename or path}: {e.strerror}") from e

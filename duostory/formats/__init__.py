@@ -125,7 +125,8 @@ def export(src: Path, dst: Path, form: str | None = None) -> str:
     """Writes the `.duo` file `src` in another program's form; returns one line on what was written.
 
     `form` is one of FORMS, or None for the one that the suffix of `dst` (.bin or .gguf) and the weights
-    suggest. llama2.c's forms also write tokenizer.bin into the folder of `dst`. Raises StoryError; nothing is
+    suggest. llama2.c's forms also write tokenizer.bin into the folder of `dst`. Every form keeps the weights
+    as they are, except that "gguf-q8_0" rounds scales to half precision. Raises StoryError; nothing is
     changed then.
     """
     src, dst = Path(src), Path(dst)
@@ -143,6 +144,8 @@ def export(src: Path, dst: Path, form: str | None = None) -> str:
             remark = gguf.write(checkpoint, dst, quantized=form == "gguf-q8_0")
     except StoryError as e:
         raise StoryError(f"cannot export {src} as {form}: {e}") from e
+    except OSError as e:
+        raise StoryError(f"cannot read {e.filename or src}: {e.strerror}") from e
     return f"{dst}: {form}, {dst.stat().st_size / 1e6:.1f} MB" + (f"; {remark}" if remark else "")
 
 

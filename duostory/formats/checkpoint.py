@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from duostory import StoryError
-from duostory.formats.shape import NORMS, Config, Key, check_group, label
+from duostory.formats.shape import MAX_PIECE, NORMS, Config, Key, check_group, label
 
 
 class Quantized(NamedTuple):
@@ -114,22 +114,23 @@ class Tokenizer:
         return max(map(len, self.pieces), default=0)
 
     def check(self, vocab_size: int, name: str) -> "Tokenizer":
-        """Returns itself, or raises StoryError when it does not fit a model of `vocab_size` pieces."""
+        """Returns itself, or raises StoryError when the engine cannot use it for `vocab_size` pieces."""
         if len(self.pieces) != vocab_size:
             raise StoryError(f"{name} holds {len(self.pieces)} pieces but the model has {vocab_size}: "
                              "give the tokenizer it was trained with by --tokenizer")
         for i, piece in enumerate(self.pieces):
             if b"\0" in piece:
                 raise StoryError(f"piece {i} of {name} holds a NUL, which no tokenizer of llama2.c can")
+            if len(piece) > MAX_PIECE:
+                raise StoryError(f"piece {i} of {name} has {len(piece)} bytes, more than {MAX_PIECE}")
         if not np.isfinite(self.scores).all():
             raise StoryError(f"{name} holds a score that is not a number")
-        return self
-
-    def check_bytes(self, name: str) -> "Tokenizer":
-        """Returns itself, or raises StoryError when ids 3 to 258 are not the bytes, as encoding needs."""
-        if self.pieces[3:259] != [b"<0x%02X>" % i for i in range(256)]:
+        first = {piece: i for i, piece in reversed(list(enumerate(self.pieces)))}
+        if any(first.get(b"<0x%02X>" % i) != 3 + i for i in range(256)):
             raise StoryError(f"{name} does not have the 256 bytes as pieces 3 to 258: "
                              "it must be trained with byte fallback, as Llama's is")
+        if b" " not in first:
+            raise StoryError(f"{name} has no piece for a space, so it is not a SentencePiece BPE vocabulary")
         return self
 
 

@@ -13,6 +13,7 @@ from duostory import StoryError
 from duostory.formats.checkpoint import Q4_GROUP, Checkpoint, Quantized, Tensor, Tensors, Tokenizer, bits
 from duostory.formats.files import atomic, progress
 from duostory.formats.shape import Config, Key, check_group, label
+from duostory.metadata import parse_metadata
 
 MAGIC = b"\x89DUO\r\n\x1a\n"
 VERSION = 1
@@ -131,18 +132,10 @@ def pack_metadata(metadata: dict[str, str]) -> bytes:
 
 def unpack_metadata(data: bytes) -> dict[str, str]:
     """Raises StoryError for a line that is not `key: value`."""
-    metadata = {}
     try:
-        lines = data.decode().split("\n")
+        return parse_metadata(data.decode())
     except UnicodeDecodeError as e:
         raise StoryError("the metadata is not UTF-8") from e
-    for line in filter(None, lines):
-        key, colon, value = line.partition(": ")
-        if not colon:
-            raise StoryError(f"metadata line {line!r} is not `key: value`")
-        # Splitting at the escaped backslashes first keeps `\\n` (backslash, n) apart from `\n` (newline).
-        metadata[key] = "\\".join(part.replace("\\n", "\n") for part in value.split("\\\\"))
-    return metadata
 
 
 # ------------------------------------------------------------------------------------------------- writing

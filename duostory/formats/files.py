@@ -28,7 +28,7 @@ def atomic(path: Path) -> Iterator[Path]:
     Raises StoryError when the folder is missing, cannot be written to or is full.
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):
         raise StoryError(f"{path} is a folder; give the name of a file to write")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -40,7 +40,8 @@ def atomic(path: Path) -> Iterator[Path]:
     except OSError as e:
         raise StoryError(f"cannot write {path}: {e.strerror or e}") from e
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where it could not be made, it cannot be removed either
+            temporary.unlink()
 
 
 def sync_folder(folder: Path) -> None:
@@ -53,11 +54,14 @@ def sync_folder(folder: Path) -> None:
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
+    """The SHA-256 of a file, in hexadecimal. Raises StoryError when it cannot be read."""
     import hashlib
 
-    with open(path, "rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
+    try:
+        with open(path, "rb") as f:
+            return hashlib.file_digest(f, "sha256").hexdigest()
+    except OSError as e:
+        raise StoryError(f"cannot read {path}: {e.strerror}") from e
 
 
 def progress(items: Iterable, total: int, what: str) -> Iterable:

@@ -68,7 +68,7 @@ def read_config(path: Path) -> Config:
             tied=bool(c.get("tie_word_embeddings", False))).check()
     except KeyError as e:
         raise StoryError(f"config.json does not say {e.args[0]}") from e
-    except (ValueError, TypeError, AttributeError, OverflowError) as e:
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as e:
         raise StoryError(f"config.json is damaged or holds something unexpected ({e})") from e
 
 
@@ -102,9 +102,9 @@ def open_shards(folder: Path) -> dict[str, Load]:
     if index.exists():
         try:
             wanted = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        except (ValueError, KeyError, AttributeError) as e:
+            files = [folder / name for name in wanted]
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as e:
             raise StoryError(f"{index.name} is damaged") from e
-        files = [folder / name for name in wanted]
     return {name: load for path in files for name, load in open_shard(path).items()}
 
 

@@ -9,14 +9,21 @@ import numpy as np
 from duostory import StoryError
 from duostory.formats.checkpoint import Checkpoint, Quantized, Tensor, Tensors, Tokenizer
 from duostory.formats.files import atomic, need, progress
-from duostory.formats.llama2c_layout import HEADER_SIZE, layout, pack_header, parse_header, sizes
+from duostory.formats.llama2c_layout import (
+    HEADER_SIZE,
+    find_tokenizer,
+    layout,
+    pack_header,
+    parse_header,
+    sizes,
+)
 from duostory.formats.shape import LLAMA2C_EPS, LLAMA2C_THETA, Config, label, single
 
 # --------------------------------------------------------------------------------------------- checkpoints
 
 
 def read(path: Path, tokenizer: Path | None) -> Checkpoint:
-    """Opens a checkpoint of any version that `sniff` has accepted, with `tokenizer` or the one beside it.
+    """Opens a checkpoint of any version that `sniff` has accepted; looks for the tokenizer when it is None.
 
     Raises StoryError when there is no tokenizer that fits.
     """
@@ -27,7 +34,7 @@ def read(path: Path, tokenizer: Path | None) -> Checkpoint:
         if key is not None:
             makers[key] = partial(unpack, data[at:at + size], config.shape(key[0]), group_size)
         at += size
-    vocabulary = read_tokenizer(tokenizer or find_tokenizer(path, config.vocab_size), config.vocab_size)
+    vocabulary = read_tokenizer(tokenizer or find_tokenizer(path), config.vocab_size)
     return Checkpoint(config, Tensors(makers), vocabulary)
 
 
@@ -48,7 +55,7 @@ def write(checkpoint: Checkpoint, path: Path, version: int) -> None:
     config = checkpoint.config
     check_constants(config)
     group_size = common_group_size(checkpoint) if version == 2 else 0
-    tokenizer, beside = pack_tokenizer(checkpoint.tokenizer), path.with_name("tokenizer.bin")
+    tokenizer, beside = pack_tokenizer(checkpoint.tokenizer), path.parent / "tokenizer.bin"
     if path == beside:
         raise StoryError("that is the name of the tokenizer beside it: choose another")
     if beside.exists() and beside.read_bytes() != tokenizer:
@@ -102,16 +109,6 @@ def rope_table(config: Config) -> bytes:
 # ---------------------------------------------------------------------------------------------- tokenizers
 
 
-def find_tokenizer(checkpoint: Path, vocab_size: int) -> Path:
-    """The tokenizer in the folder of `checkpoint`; one named for the size of the vocabulary comes first."""
-    names = (f"tok{vocab_size}.bin", f"tok{vocab_size}.model", "tokenizer.bin", "tokenizer.model")
-    for name in names:
-        if (path := checkpoint.with_name(name)).is_file():
-            return path
-    raise StoryError("llama2.c keeps the tokenizer in a file of its own, and neither "
-                     f"{', '.join(names[:-1])} nor {names[-1]} lies beside it: give one with --tokenizer")
-
-
 def read_tokenizer(path: Path, vocab_size: int) -> Tokenizer:
     """Reads `tokenizer.bin`, or SentencePiece's `tokenizer.model`, for a model of `vocab_size` pieces.
 
@@ -146,7 +143,7 @@ def read_sentencepiece(data: bytes, path: Path) -> Tokenizer:
         raise StoryError(f"{path} is cut short or is not a SentencePiece model") from e
     ids = range(sp.GetPieceSize())
     pieces = llama2c_spelling([sp.IdToPiece(i).encode() for i in ids], sp.bos_id(), sp.eos_id())
-    return Tokenizer(pieces, np.array([sp.GetScore(i) for i in ids], np.float32)).check_bytes(path.name)
+    return Tokenizer(pieces, np.array([sp.GetScore(i) for i in ids], np.float32))
 
 
 def llama2c_spelling(pieces: list[bytes], bos: int, eos: int) -> list[bytes]:

@@ -3,6 +3,7 @@
 import math
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 
 from duostory import StoryError
 from duostory.formats.shape import Config, Key, check_group
@@ -68,3 +69,21 @@ def pack_header(version: int, config: Config, group_size: int) -> bytes:
         return V0_HEADER.pack(*shape, c.vocab_size if c.tied else -c.vocab_size, c.seq_len)
     start = HEADER.pack(MAGIC, version, *shape, c.vocab_size, c.seq_len, c.tied)
     return (start + struct.pack("<i", group_size)).ljust(HEADER_SIZE, b"\0")
+
+
+def find_tokenizer(checkpoint: Path) -> Path:
+    """The file with the vocabulary of `checkpoint`, whose header has been checked.
+
+    It lies in the checkpoint's folder, where a name with the size of the vocabulary comes first, or is
+    tokenizer.bin in the current folder, where llama2.c looks. Raises StoryError when there is none.
+    """
+    with open(checkpoint, "rb") as f:
+        _, config, _, _ = parse_header(f.read(HEADER_SIZE))
+    stem = f"tok{config.vocab_size}"
+    names = f"{stem}.bin", f"{stem}.model", "tokenizer.bin", "tokenizer.model"
+    for path in (*map(checkpoint.with_name, names), Path("tokenizer.bin")):
+        if path.is_file():
+            return path
+    raise StoryError("llama2.c keeps the tokenizer in a file of its own, and neither "
+                     f"{', '.join(names[:-1])} nor {names[-1]} lies beside it, nor tokenizer.bin in the "
+                     "current folder: give one with --tokenizer")

@@ -16,6 +16,7 @@ NORMS = ("attention_norm", "ffn_norm", "final_norm")
 OUTSIDE_LAYERS = ("embedding", "final_norm", "classifier")
 LAYER = ("attention_norm", "wq", "wk", "wv", "wo", "ffn_norm", "w1", "w2", "w3")
 
+MAX_PIECE = 512  # bytes of a vocabulary's longest piece
 LIMITS = {  # field: (least, most), the numbers of docs/format.md
     "dim": (1, 16384), "hidden_dim": (1, 16384), "n_layers": (1, 128), "n_heads": (1, 256),
     "n_kv_heads": (1, 256), "vocab_size": (260, 1_000_000), "seq_len": (1, 65_536),

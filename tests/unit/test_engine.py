@@ -2,6 +2,7 @@
 
 import json
 import random
+import sys
 import threading
 
 import pytest
@@ -103,6 +104,33 @@ def test_several_models_at_once(stories260k, kernel):
     for thread in threads:
         thread.join()
     assert together == alone and alone[0] != alone[1]
+
+
+def test_others_run_during_a_forward_pass(random15m):
+    """The pass lets go of Python's lock: somebody who waits for it gets it before the pass is over."""
+    started, overlapped = threading.Event(), []
+
+    def forward():
+        nonlocal done
+        started.set()   # main now waits for the lock, which nobody takes away from us
+        model.forward(1, 0)
+        done = True
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1000)
+    try:
+        with Model(random15m, "scalar") as model:
+            for _ in range(20):   # a busy machine may wake main too late now and then
+                done = False
+                started.clear()
+                thread = threading.Thread(target=forward)
+                thread.start()
+                started.wait()
+                overlapped.append(not done)
+                thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert any(overlapped)
 
 
 def test_prompt_without_logits_is_the_same_story(stories260k):

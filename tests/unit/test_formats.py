@@ -121,6 +121,7 @@ def test_q8_0_of_gguf_rounds_only_the_scales_and_only_once(tmp_path, shape):
     once, twice = tmp_path / "once.duo", tmp_path / "twice.duo"
     report = formats.export(model, there)
     assert "gguf-q8_0" in report and "scales rounded to half precision" in report
+    assert "a story may turn out otherwise; --to gguf-f32 keeps every weight" in report
     formats.convert(there, once)
     before, after = formats.read(model), formats.read(once)
     for key in before.config.keys():
@@ -429,6 +430,7 @@ DAMAGED_DUO = {  # what is done to a sound file: what the sentence says
     "group size": (put(52, "<I", 48), "groups of 48"),
     "no group size": (put(52, "<I", 0), "type that this version does not read"),
     "norm_eps": (put(56, "<f", float("nan")), "norm_eps"),
+    "norm_eps 0": (put(56, "<f", 0.0), "norm_eps"),
     "rope_theta": (put(60, "<f", float("inf")), "rope_theta"),
     "bos": (put(64, "<I", 5000), "BOS 5000"),
     "flags": (put(72, "<I", 3), "reserved"),
@@ -538,6 +540,21 @@ def test_tokenizers_that_do_not_fit(tmp_path, content, sentence):
     assert not (tmp_path / "out.duo").exists()
 
 
+def test_llama2cs_own_place_for_the_tokenizer_comes_last(tmp_path, monkeypatch):
+    model = llama2c_model(tmp_path)
+    sound = model.with_name("tokenizer.bin").read_bytes()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    Path("tokenizer.bin").write_bytes(b"not this one")
+    formats.convert(model, tmp_path / "out.duo")
+    model.with_name("tokenizer.bin").unlink()
+    with pytest.raises(StoryError, match="tokenizer.bin is cut short"):
+        formats.convert(model, tmp_path / "out.duo")
+    Path("tokenizer.bin").write_bytes(sound)
+    formats.convert(model, tmp_path / "out2.duo")
+    assert_same(tmp_path / "out.duo", tmp_path / "out2.duo")
+
+
 def test_a_sentencepiece_model_without_bytes_is_refused(tmp_path):
     prefix = tmp_path / "plain"
     sentencepiece.SentencePieceTrainer.train(
@@ -588,10 +605,16 @@ def test_hugging_face_models_that_are_no_plain_llama(tmp_path, hf_checkpoint, se
     (lambda f: (f / "config.json").write_text("{"), "config.json is damaged"),
     (lambda f: (f / "config.json").write_text("[]"), "config.json is damaged"),
     (lambda f: (f / "config.json").write_text('{"model_type": "llama"}'), "does not say"),
+    (lambda f: (f / "config.json").write_text("[" * 100_000), "config.json is damaged"),
     (lambda f: (f / "model.safetensors").unlink(), r"no \*.safetensors"),
     (lambda f: (f / "model.safetensors").write_bytes(b"\xff" * 99), "damaged or cut short"),
     (lambda f: poke(f / "model.safetensors", 0, b"\xff" * 8), "damaged or cut short"),
     (lambda f: (f / "model.safetensors.index.json").write_text("{}"), "index.json is damaged"),
+    (lambda f: (f / "model.safetensors.index.json").write_text('{"weight_map": {"a": 1}}'),
+     "index.json is damaged"),
+    (lambda f: (f / "model.safetensors.index.json").write_text('{"weight_map": {"a": "b", "c": []}}'),
+     "index.json is damaged"),
+    (lambda f: (f / "model.safetensors.index.json").write_text("[" * 100_000), "index.json is damaged"),
     (lambda f: (f / "model.safetensors.index.json").write_text('{"weight_map": {"a": "b.safetensors"}}'),
      "b.safetensors is missing"),
     (lambda f: (f / "tokenizer.model").unlink(), "give it with --tokenizer"),
@@ -680,13 +703,52 @@ def test_metadata_that_is_no_metadata(tmp_path, line, sentence):
         formats.convert(make(tmp_path, "tied", "f32"), tmp_path / "out.duo", meta=tmp_path / "facts")
 
 
-@pytest.mark.parametrize("pieces", [[b"\0"], [b"x" * 10] * 2])
-def test_a_vocabulary_that_does_not_fit_is_not_written(tmp_path, pieces):
+@pytest.mark.parametrize("at, pieces, sentence", [  # what takes the place of the piece `at`
+    (0, [b"\0"], "NUL"),
+    (0, [b"x"] * 2, "301 pieces"),
+    (299, [b"x" * 513], "piece 299 of the tokenizer has 513 bytes"),
+    (259, [b"_"], "no piece for a space"),
+    (68, [b"A"], "256 bytes"),
+    (0, [b"<0x41>"], "256 bytes"),
+])
+def test_a_vocabulary_that_the_engine_refuses_is_not_written(tmp_path, monkeypatch, at, pieces, sentence):
     checkpoint = formats.read(make(tmp_path, "tied", "f32"))
-    wrong = Tokenizer(pieces + checkpoint.tokenizer.pieces[1:], np.zeros(299 + len(pieces), np.float32))
-    with pytest.raises(StoryError):
-        duo.write(replace(checkpoint, tokenizer=wrong), tmp_path / "out.duo")
+    changed = checkpoint.tokenizer.pieces[:at] + pieces + checkpoint.tokenizer.pieces[at + 1:]
+    wrong = replace(checkpoint, tokenizer=Tokenizer(changed, np.zeros(len(changed), np.float32)))
+    with pytest.raises(StoryError, match=sentence):
+        duo.write(wrong, tmp_path / "out.duo")
     assert not (tmp_path / "out.duo").exists()
+    monkeypatch.setattr(Tokenizer, "check", lambda self, *_: self)
+    duo.write(wrong, tmp_path / "out.duo")
+    with pytest.raises(StoryError):
+        Model(tmp_path / "out.duo")
+
+
+def test_the_longest_piece(tmp_path):
+    checkpoint = formats.read(make(tmp_path, "tied", "f32"))
+    pieces = checkpoint.tokenizer.pieces[:-1] + [b"x" * 512]
+    tokenizer = replace(checkpoint.tokenizer, pieces=pieces)
+    duo.write(replace(checkpoint, tokenizer=tokenizer), tmp_path / "out.duo")
+    with Model(tmp_path / "out.duo") as model:
+        assert model.decode(5, 299) == pieces[299]
+
+
+@pytest.mark.parametrize("content, facts", [
+    (b"title: a\rb\x0cc\xe2\x80\xa8d\n", {"title": "a\rb\x0cc\u2028d"}),
+    (b"title: a\\nb \\\\n c\\\\\\n\nsource: \n", {"title": "a\nb \\n c\\\n", "source": ""}),
+    (b"title\n", None),
+])
+def test_the_engine_reads_the_same_metadata(tmp_path, monkeypatch, content, facts):
+    checkpoint = formats.read(make(tmp_path, "tied", "f32"))
+    monkeypatch.setattr(duo, "pack_metadata", lambda _: content)
+    duo.write(checkpoint, tmp_path / "out.duo")
+    if facts is None:
+        for opened in (Model, formats.read):
+            with pytest.raises(StoryError, match="is not `key: value`"):
+                opened(tmp_path / "out.duo")
+        return
+    with Model(tmp_path / "out.duo") as model:
+        assert model.metadata == formats.read(tmp_path / "out.duo").metadata == facts
 
 
 # ------------------------------------------------------------------------------- damage nobody thought of
@@ -756,14 +818,27 @@ def test_the_commands(tmp_path):
     (["convert", "model.duo", "out.duo", "--meta", "nothing"], 1, b"cannot read nothing: No such file"),
     (["export", "model.duo", "out.txt"], 1, b"--to"),
     (["export", "facts", "out.bin"], 1, b"is no model"),
+    (["convert", "model.duo", "facts/out.duo"], 1, b"cannot write facts/out.duo: Not a directory"),
+    (["convert", "model.duo", "x" * 300], 1, b"x: File name too long"),
+    (["convert", "model.duo", "x" * 250], 1, b"x: File name too long"),
+    (["export", "model.duo", "d/out.bin"], 1, b"cannot read d/tokenizer.bin: Is a directory"),
+    (["export", "model.duo", ".", "--to", "llama2c-v0"], 1, b". is a folder"),
+    (["export", "model.duo", "x" * 300 + ".gguf"], 1, b"gguf: File name too long"),
 ])
 def test_wrong_commands_say_so_in_one_sentence(tmp_path, args, status, sentence):
     make(tmp_path, "tied", "f32")
     (tmp_path / "facts").write_text("title: x")
+    (tmp_path / "d" / "tokenizer.bin").mkdir(parents=True)
     done = run(tmp_path, *args)
     assert done.returncode == status
     assert sentence in done.stderr and done.stderr.count(b"\n") == 1, done.stderr
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["facts", "model.duo"]
+    assert b"cannot read x" not in done.stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["d", "facts", "model.duo"]
+
+
+def test_the_help_of_export_names_the_form_that_rounds(tmp_path):
+    told = b" ".join(run(tmp_path, "export", "--help").stdout.split())
+    assert b"gguf-q8_0" in told and b"half precision" in told and b"gguf-f32 keeps every weight" in told
 
 
 def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path):

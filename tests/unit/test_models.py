@@ -1,9 +1,13 @@
 """Models that are fetched, verified, and converted on the fly, against a real server that behaves badly."""
 
+import errno
 import hashlib
+import http.client
 import http.server
 import os
+import resource
 import shutil
+import ssl
 import subprocess
 import sys
 import threading
@@ -133,6 +137,33 @@ def test_a_server_that_cannot_be_helped(server, tmp_path, moods, sentence, reque
     assert kept == left if left is not None else 0 < kept < len(CONTENT)
 
 
+@pytest.mark.parametrize("error", [
+    OSError(errno.EHOSTUNREACH, "No route to host"), OSError(errno.ENETUNREACH, "Network is unreachable"),
+    ssl.SSLError(1, "decryption failed"), TimeoutError("timed out"),
+], ids=lambda error: type(error).__name__ + str(error.errno or ""))
+def test_a_network_that_goes_away_is_tried_again(server, tmp_path, monkeypatch, capsys, error):
+    read1, calls = http.client.HTTPResponse.read1, []
+
+    def failing(answer, n):  # no server can make these happen on the loopback interface
+        calls.append(n)
+        if len(calls) == 3:
+            raise error
+        return read1(answer, n)
+    monkeypatch.setattr(http.client.HTTPResponse, "read1", failing)
+    fetch(server, tmp_path / "tale.bin")
+    assert (tmp_path / "tale.bin").read_bytes() == CONTENT
+    assert len(server.requests) == 2 and server.requests[1][1]
+    assert "trying again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("url", ["x", "http://[", "http://localhost:port/", "http://localhost/t ale",
+                                 "http://localhost/\u00e4"])
+def test_an_address_that_is_none(server, tmp_path, url):
+    server.url = url
+    with pytest.raises(StoryError, match="is not an address that can be fetched"):
+        fetch(server, tmp_path / "tale.bin")
+
+
 def test_nobody_there(server, tmp_path):
     server.url = "http://127.0.0.1:1/tale.bin"
     with pytest.raises(StoryError, match="cannot be reached .*refused"):
@@ -230,6 +261,13 @@ def test_get_list_and_verify(home):
     assert b"here already" in models_command(home, "get", "tale").stderr
 
 
+def test_a_full_disk_is_not_the_networks_fault(home):
+    done = run(home, "models", "get", "words", env={"DUOSTORY_MANIFEST": str(home / "manifest.toml")},
+               preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000)))
+    assert done.returncode == 1 and done.stderr.count(b"\n") == 1
+    assert b"cannot write " in done.stderr and b"File too large" in done.stderr
+
+
 def test_damage_is_found_and_mended(home):
     models_command(home, "get", "words")
     (store(home) / "words.bin").write_bytes(CONTENT[:-1] + b"?")
@@ -247,6 +285,18 @@ def test_without_a_hash_it_says_that_nothing_is_verified(home):
     (store(home) / "rumour.bin").write_bytes(b"changed")
     done = models_command(home, "verify", "rumour")
     assert done.returncode == 1 and b"CHANGED" in done.stdout
+    (store(home) / "rumour.bin.sha256").unlink()
+    done = models_command(home, "verify", "rumour")
+    assert done.returncode == 0 and b"cannot be verified" in done.stdout
+    assert b"first fetched" not in done.stdout
+
+
+def test_a_folder_where_a_model_should_be(home):
+    (store(home) / "words.bin").mkdir(parents=True)
+    for command in "get", "verify":
+        done = models_command(home, command, "words")
+        assert done.returncode == 1 and done.stderr.count(b"\n") == 1
+        assert b"words.bin: Is a directory" in done.stderr
 
 
 @pytest.mark.parametrize("args, status, sentence", [
@@ -267,13 +317,22 @@ def test_wrong_commands_say_so_in_one_sentence(home, args, status, sentence):
     ("[", "is not a list of models"),
     ("[a]\nurl = 1", "is not a list of models"),
     ('[a]\nabout="a"\nfile="../a"\nurl="http://x"\nsize=1', "makes no sense"),
-    ('[a]\nabout="a"\nfile="a"\nurl="http://x"\nsize=1\nneeds="b"', "makes no sense"),
+    ('[a]\nabout="a"\nfile="a"\nurl="http://x"\nsize=1\nneeds="b"', "the needs of a makes no sense: 'b'"),
+    ('[a]\nabout="a"\nfile="a"\nurl="http://x"\nsize=1\nneeds=["b"]', "the needs of a makes no sense"),
+    ('[a]\nabout="a"\nfile=1\nurl="http://x"\nsize=1', "the file of a makes no sense: 1"),
+    ('[a]\nabout="a"\nfile=".."\nurl="http://x"\nsize=1', "the file of a makes no sense"),
+    ('[a]\nabout="a"\nfile=""\nurl="http://x"\nsize=1', "the file of a makes no sense"),
+    ('[a]\nabout="a"\nfile="a\\u0000"\nurl="http://x"\nsize=1', "the file of a makes no sense"),
+    ('[a]\nabout="a"\nfile="a"\nurl="x"\nsize=1', "the url of a makes no sense: 'x'"),
+    ('[a]\nabout="a"\nfile="a"\nurl="http://x"\nsize=-1', "the size of a makes no sense"),
+    ('[a]\nabout="a"\nfile="a"\nurl="http://x"\nsize=1\nsha256="cafe"', "the sha256 of a makes no sense"),
+    ("a = " + "[" * 100_000, "is not a list of models"),
     (None, "cannot read the list of models"),
 ])
 def test_a_bad_manifest(home, text, sentence):
     (home / "manifest.toml").unlink() if text is None else (home / "manifest.toml").write_text(text)
     done = models_command(home, "list")
-    assert done.returncode == 1 and sentence in done.stderr.decode()
+    assert done.returncode == 1 and sentence in done.stderr.decode() and done.stderr.count(b"\n") == 1
 
 
 def test_the_manifest_of_the_repository(monkeypatch):
@@ -326,6 +385,17 @@ def test_a_foreign_model_is_converted_once(foreign, stories260k):
     assert read(made).config == read(stories260k).config
 
 
+@pytest.mark.parametrize("damage", [
+    lambda data: b"", lambda data: data[:5000], lambda data: data[:5000] + b"?" + data[5001:],
+    lambda data: data[:8] + b"\x63" + data[9:],  # another version's format
+], ids=["empty", "cut short", "one byte", "version"])
+def test_a_damaged_file_in_the_cache_is_made_anew(foreign, damage):
+    made = models.to_duo(foreign)
+    sound = made.read_bytes()
+    made.write_bytes(damage(sound))
+    assert models.to_duo(foreign) == made and made.read_bytes() == sound
+
+
 def test_a_changed_model_is_converted_again_and_the_old_one_removed(foreign):
     made = models.to_duo(foreign)
     os.utime(foreign, (1, 1))
@@ -338,6 +408,18 @@ def test_a_tokenizer_elsewhere_can_be_given(foreign, tmp_path):
     with pytest.raises(StoryError, match="give one with --tokenizer"):
         models.to_duo(foreign)
     assert models.to_duo(foreign, tokenizer).exists()
+
+
+def test_llama2cs_place_for_the_tokenizer(foreign, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    foreign.with_name("tok512.bin").rename("tokenizer.bin")
+    made = models.to_duo(foreign)
+    os.utime("tokenizer.bin", (1, 1))
+    assert models.to_duo(foreign) != made
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StoryError, match="nor tokenizer.bin in the current folder: give one"):
+        models.to_duo(foreign)
 
 
 def test_without_numpy_it_names_the_command_but_uses_the_cache(foreign):
