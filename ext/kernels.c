@@ -116,10 +116,16 @@ const duo_kernel *duo_kernel_choose(const char *name)
 
 void duo_softmax(const duo_kernel *k, float *x, size_t n)
 {
-    float max = x[0], sum = 0.0f;
-    for (size_t i = 1; i < n; i++)
-        if (x[i] > max) max = x[i];
+    float max = x[0], sum = 0.0f, largest[DUO_LANES];
+    for (size_t start = 0, count; start < n; start += count) {
+        count = n - start < DUO_LANES * DUO_LANES ? n - start : DUO_LANES * DUO_LANES;
+        k->block_max(largest, x + start, count);
+        for (size_t i = 0; i * DUO_LANES < count; i++)
+            if (largest[i] > max) max = largest[i];
+    }
     k->exp_shifted(x, n, max);
+#pragma GCC unroll 4
     for (size_t i = 0; i < n; i++) sum += x[i];
+#pragma GCC unroll 4
     for (size_t i = 0; i < n; i++) x[i] /= sum;
 }

@@ -1,9 +1,9 @@
 /* kernels_rvv.S - the RISC-V vector loops, written once and assembled twice: for RVV 1.0 and for RVV 0.7.1 (T-Head C906).
  *
- * The two versions differ in vtype and in the numbers of the conversions; what else is used here has one encoding in both
- * (a vle32 of RVV 1.0 is the vlwu of 0.7.1, the same as vle while elements have 32 bits). All of it is written with .insn,
- * so that an assembler needs to know neither. Only vl = 32 or less with groups of at least 32 elements at VLEN 128 is
- * used, so larger registers work too. Nothing reads beyond vl, whose elements 0.7.1 clears and 1.0 leaves.
+ * The two versions differ in vtype and in the encoding of loads, stores and conversions; what else is used here is the same
+ * in both. All of it is written with .insn, so that an assembler needs to know neither. No instruction has more than 32
+ * elements, which the group of registers it uses holds at 128 bits, so longer registers work too; nothing depends on what
+ * lies behind the last element.
  *
  * Prototypes and meaning are in kernels_rvv.c.
  */
@@ -18,6 +18,7 @@
 #define v12 x12
 #define v16 x16
 #define v20 x20
+#define v22 x22
 #define v24 x24
 #define v28 x28
 
@@ -41,19 +42,6 @@
 .endm
 .macro op_mvx f6, vd, vs2, rs1
     .insn r 0x57, 6, 2 * \f6 + 1, \vd, \rs1, \vs2
-.endm
-
-.macro vle8 vd, address
-    .insn i 0x07, 0, \vd, \address, 0x20
-.endm
-.macro vle32 vd, address
-    .insn i 0x07, 6, \vd, \address, 0x20
-.endm
-.macro vse8 vs, address
-    .insn i 0x27, 0, \vs, \address, 0x20
-.endm
-.macro vse32 vs, address
-    .insn i 0x27, 6, \vs, \address, 0x20
 .endm
 
 .macro vzero vd                     /* vmv.v.i vd, 0 */
@@ -86,6 +74,9 @@
 .macro vwmacc_vx vd, rs1, vs2
     op_mvx 0x3d, \vd, \vs2, \rs1
 .endm
+.macro vwredsum_vs vd, vs2, vs1
+    op_ivv 0x31, \vd, \vs2, \vs1
+.endm
 .macro vredmaxu_vs vd, vs2, vs1
     op_mvv 0x06, \vd, \vs2, \vs1
 .endm
@@ -112,6 +103,25 @@
 .endm
 
 /* what differs */
+.macro memory opcode, width, v, address   /* 0.7.1: elements are as wide as vtype says */
+    .if rvv == 7
+    .insn i \opcode, 7, \v, \address, 0x20
+    .else
+    .insn i \opcode, \width, \v, \address, 0x20
+    .endif
+.endm
+.macro vle8 vd, address
+    memory 0x07, 0, \vd, \address
+.endm
+.macro vle32 vd, address
+    memory 0x07, 6, \vd, \address
+.endm
+.macro vse8 vs, address
+    memory 0x27, 0, \vs, \address
+.endm
+.macro vse32 vs, address
+    memory 0x27, 6, \vs, \address
+.endm
 .macro vset rd, avl, sew, lmul      /* sew: 0, 1, 2 for 8, 16, 32 bits; lmul: 0 to 3 for 1 to 8 registers */
     .if rvv == 7
     .insn i 0x57, 7, \rd, \avl, (\sew << 2 | \lmul)
@@ -155,7 +165,7 @@
     .endif
 .endm
 
-/* run v8 += w0 * x0 + w1 * x1; but if `bit` of s1 is set, this begins a new run, and the last one goes to the dot products */
+/* run v8 += w0 * x0 + w1 * x1; if `bit` of s1 is set, this begins a new run, and the last one goes to the dot products */
 .macro products bit, w0, x0, w1, x1
     andi s2, s1, \bit
     beqz s2, 8f
@@ -168,20 +178,18 @@
 9:  vwmacc_vx v8, \x1, \w1
 .endm
 
-/* v16 += (low halves of w) * x0 + (high halves of w) * x1; `next`: the weights that follow are loaded */
+/* v16 += (low halves of w) * x0 + (high halves of w) * x1, and w becomes the weights at `next` */
 .macro halves w, x0, x1, next
-    vand_vi v4, \w, 15
-    vsrl_vi v6, \w, 4
-    .if \next
-    vle8 \w, a1
-    addi a1, a1, 32
-    .endif
-    vwmacc_vx v16, \x0, v4
-    vwmacc_vx v16, \x1, v6
+    vand_vi v0, \w, 15
+    vsrl_vi v2, \w, 4
+    vwmacc_vx v16, \x0, v0
+    vle8 \w, \next
+    addi \next, \next, 32
+    vwmacc_vx v16, \x1, v2
 .endm
 
-/* int duo_rvv_version(void): which of the two this is, or 0 when registers are shorter than 128 bits. Asks by vsetvli alone,
- * which both have: vtype 8 means 16-bit elements in 1.0 and 32-bit elements in 0.7.1, vtype 0 bytes in both. */
+/* int duo_rvv_version(void): 7 or 10, or 0 when registers are shorter than 128 bits. Asks by vsetvli alone, that both have:
+ * vtype 8 means 16-bit elements in 1.0 and 32-bit elements in 0.7.1, vtype 0 bytes in both. */
 .text
 .globl duo_rvv_version
 .hidden duo_rvv_version
@@ -305,23 +313,29 @@ FUNCTION(gemv_q8)
 END(gemv_q8)
 
 /* gemv_q4(y a0, w a1, x a2, xs a3, rows a4, cols a5, group a6, offset a7)
- * v24: sums of 32 rows, f32. v16: a group's dot products, i16. v0, v2: two inputs of 32 rows in each byte; while one is used,
- * the other is on its way. v4, v6: the inputs apart. */
+ * v24: sums of 32 rows, f32. v16: a group's dot products, i16. v20, v22: two inputs of 32 rows in each byte, one of them in
+ * use while the other is on its way. v0, v2: the inputs apart. */
 FUNCTION(gemv_q4)
     addi sp, sp, -32
     sd s0, 0(sp)
     sd s1, 8(sp)
     sd s2, 16(sp)
+    sd s3, 24(sp)
     li t6, 32
+    vset x0, t6, 0, 1
+    mv t3, a1
+    flw ft1, 0(t3)
+    addi a1, a1, 128
+    vle8 v20, a1
+    addi a1, a1, 32
+    vle8 v22, a1
+    addi a1, a1, 32
 1:  mv s0, a7                       /* for each 32 rows */
     mv t5, a3
     mv t4, a5
     vset x0, t6, 2, 3
     vzero v24
-2:  flw ft1, 0(a1)                  /* for each group: call the lines of its scales ahead of their use */
-    flw ft2, 64(a1)
-    mv t3, a1
-    addi a1, a1, 128
+2:  flw ft2, 64(t3)                 /* for each group: t3 are its scales, whose second line is called for here */
     sub t4, t4, a6
     add t2, a2, a6
     lh t0, 0(s0)
@@ -329,23 +343,30 @@ FUNCTION(gemv_q4)
     vset x0, t6, 1, 2
     vmv_v_x v16, t0
     vset x0, t6, 0, 1
-    vle8 v0, a1
-    addi a1, a1, 32
-    vle8 v2, a1
-    addi a1, a1, 32
 3:  lb t0, 0(a2)                    /* for each four inputs */
     lb t1, 1(a2)
     lb s1, 2(a2)
     lb s2, 3(a2)
     addi a2, a2, 4
     beq a2, t2, 4f
-    halves v0, t0, t1, 1
-    halves v2, s1, s2, 1
+    halves v20, t0, t1, a1
+    halves v22, s1, s2, a1
     j 3b
-4:  halves v0, t0, t1, 0
-    halves v2, s1, s2, 0
-    vset x0, t6, 2, 3
-    vle32 v0, t3
+4:  mv s3, t3                       /* the last four of a group call the next group, or this again when it is the last */
+    bnez t4, 5f
+    ble a4, t6, 6f
+5:  mv t3, a1
+6:  flw ft1, 0(t3)
+    addi a1, t3, 128
+    halves v20, t0, t1, a1
+    halves v22, s1, s2, a1
+    bnez t4, 7f
+    sub t2, a2, a5                  /* the weights have swept the inputs from the cache: call them for the next rows */
+    lb s1, 0(t2)
+    lh s2, 0(a7)
+    flw ft2, 0(a3)
+7:  vset x0, t6, 2, 3
+    vle32 v0, s3
     vset x0, t6, 1, 2
     vfwcvt_f_x v8, v16
     vset x0, t6, 2, 3
@@ -363,9 +384,29 @@ FUNCTION(gemv_q4)
     ld s0, 0(sp)
     ld s1, 8(sp)
     ld s2, 16(sp)
+    ld s3, 24(sp)
     addi sp, sp, 32
     ret
 END(gemv_q4)
+
+/* offsets(offset a0, x a1, cols a2, group a3): duo_q4_offsets */
+FUNCTION(offsets)
+    vset x0, a3, 0, 1
+    vzero v8
+1:  vset x0, a3, 0, 1
+    vle8 v0, a1
+    vwredsum_vs v4, v0, v8
+    vset x0, a3, 1, 1
+    vmv_x_s t0, v4
+    slli t0, t0, 3
+    neg t0, t0
+    sh t0, 0(a0)
+    addi a0, a0, 2
+    add a1, a1, a3
+    sub a2, a2, a3
+    bnez a2, 1b
+    ret
+END(offsets)
 
 /* gemv_f32(y a0, w a1, x a2, rows a3, cols a4): v24 sums, v0 weights */
 FUNCTION(gemv_f32)
@@ -484,7 +525,8 @@ FUNCTION(mix)
 9:  ret
 END(mix)
 
-/* quantize(q a0, scale a1, x a2, n a3, group a4): how many of n are left, from the first group with an infinity or NaN on */
+/* quantize(q a0, scale a1, x a2, n a3, group a4): returns how many of n are left, from the first group with an infinity or
+ * NaN on */
 FUNCTION(quantize)
     li t6, 32
     li t5, 0x7fffffff

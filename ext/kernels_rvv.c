@@ -1,4 +1,4 @@
-/* kernels_rvv.c - RISC-V with a vector unit, RVV 1.0 or 0.7.1 (T-Head C906: the Milk-V Duo). The loops are kernels_rvv.S. */
+/* kernels_rvv.c - RISC-V with a vector unit: RVV 1.0, or 0.7.1 (T-Head C906, as on the Milk-V Duo). Loops: kernels_rvv.S */
 #if defined(__riscv) && __riscv_xlen == 64
 
 #define _GNU_SOURCE  /* syscall */
@@ -26,9 +26,9 @@ enum {
     VECTOR_OFF = 1,
 };
 
-/* 7 for RVV 0.7.1, 10 for RVV 1.0, 0 for none. A vector instruction without a vector unit, or one that the kernel has not
- * switched on, would end the program: none is tried before the kernel has said that there is one. Kernels before 6.4, as the
- * vendor's 5.10, say V of both versions. */
+/* 7 for RVV 0.7.1, 10 for RVV 1.0, 0 for none. A vector instruction without a vector unit, or with one that the operating
+ * system has not switched on, would end the program: none is tried before the system has said that there is one. Linux before
+ * 6.4 and the vendor's 5.10 say V of both versions. */
 static int version(void)
 {
     struct { int64_t key; uint64_t value; } probe = {.key = HWPROBE_VENDOR_EXT_THEAD_0};
@@ -74,18 +74,18 @@ static void exp_all(float *y, const float *x, size_t n, float factor, float shif
 {
     for (; n >= 4; n -= 4, x += 4, y += 4) {
         float v[4];
-        double z[4], shifted[4], r[4], s[4], high[4], low[4];
-        uint64_t k[4], bits[4];
+        double z[4], r[4], s[4], high[4], low[4];
+        long k[4];
+        uint64_t bits[4];
         for (int i = 0; i < 4; i++) v[i] = __builtin_fmaf(x[i], factor, -shift);   /* rounds once, as the difference does */
-        if (!(v[0] * v[0] + v[1] * v[1] + v[2] * v[2] + v[3] * v[3] < 87.0f * 87.0f)) {   /* one might be out of range, or not a number */
+        if (!(v[0] * v[0] + v[1] * v[1] + v[2] * v[2] + v[3] * v[3] < 87.0f * 87.0f)) {   /* out of range? a NaN? */
             for (int i = 0; i < 4; i++) y[i] = duo_expf(v[i]);
             continue;
         }
         for (int i = 0; i < 4; i++) z[i] = DUO_EXP_SCALE * (double)v[i];
-        for (int i = 0; i < 4; i++) shifted[i] = z[i] + DUO_EXP_ROUND;
-        for (int i = 0; i < 4; i++) memcpy(&k[i], &shifted[i], sizeof k[i]);
-        for (int i = 0; i < 4; i++) bits[i] = duo_exp_table[k[i] % DUO_EXP_N] + (k[i] << 47);
-        for (int i = 0; i < 4; i++) r[i] = z[i] - (shifted[i] - DUO_EXP_ROUND);
+        for (int i = 0; i < 4; i++) __asm__("fcvt.l.d %0, %1, rne" : "=r"(k[i]) : "f"(z[i]));   /* to nearest */
+        for (int i = 0; i < 4; i++) r[i] = z[i] - (double)k[i];
+        for (int i = 0; i < 4; i++) bits[i] = duo_exp_table[k[i] & (DUO_EXP_N - 1)] + ((uint64_t)k[i] << 47);
         for (int i = 0; i < 4; i++) memcpy(&s[i], &bits[i], sizeof s[i]);
         for (int i = 0; i < 4; i++) high[i] = DUO_EXP_C3 * r[i] + DUO_EXP_C2, low[i] = DUO_EXP_C1 * r[i] + 1;
         for (int i = 0; i < 4; i++) y[i] = (float)((high[i] * (r[i] * r[i]) + low[i]) * s[i]);
@@ -95,9 +95,10 @@ static void exp_all(float *y, const float *x, size_t n, float factor, float shif
 
 static void exp_shifted(float *x, size_t n, float shift) { exp_all(x, x, n, 1.0f, shift); }
 
+typedef size_t quantize_finite(int8_t *q, float *scale, const float *x, size_t n, size_t group);
+
 /* `finite` quantises up to the first group with an infinity or NaN and returns how many of n are left. */
-static void quantize(size_t (*finite)(int8_t *, float *, const float *, size_t, size_t), int8_t *q, float *scale, const float *x,
-                     size_t n, size_t group)
+static void quantize(quantize_finite *finite, int8_t *q, float *scale, const float *x, size_t n, size_t group)
 {
     for (size_t left; n > 0; n = left) {
         left = finite(q, scale, x, n, group);
@@ -109,52 +110,53 @@ static void quantize(size_t (*finite)(int8_t *, float *, const float *, size_t, 
 }
 
 /* The table of one version. Arguments are those of kernels.h. */
-#define KERNEL(ver)                                                                                                        \
-    void duo_rvv##ver##_gemv_q8(float *y, const uint8_t *w, const int8_t *x, const float *xs, size_t rows, size_t cols,    \
-                              size_t group, const uint8_t *runs);                                                          \
-    void duo_rvv##ver##_gemv_q4(float *y, const uint8_t *w, const int8_t *x, const float *xs, size_t rows, size_t cols,    \
-                                size_t group, const int16_t *offset);                                                      \
-    void duo_rvv##ver##_gemv_f32(float *y, const float *w, const float *x, size_t rows, size_t cols);                      \
-    size_t duo_rvv##ver##_quantize(int8_t *q, float *scale, const float *x, size_t n, size_t group);                       \
-    void duo_rvv##ver##_mix(float *out, const float *a, const float *v, size_t head, size_t n);                            \
-    void duo_rvv##ver##_divide(float *x, size_t n, float divisor);                                                         \
-    void duo_rvv##ver##_silu(float *gate, const float *e, const float *up, size_t n);                                      \
-    void duo_rvv##ver##_block_max(float *max, const float *x, size_t n);                                                   \
-    static void gemv_q8_##ver(float *y, const uint8_t *w, const int8_t *x, const float *xs, size_t rows, size_t cols,      \
-                            size_t group)                                                                                  \
-    {                                                                                                                      \
-        uint8_t runs[cols / 4];                                                                                            \
-        find_runs(runs, x, cols, group);                                                                                   \
-        duo_rvv##ver##_gemv_q8(y, w, x, xs, rows, cols, group, runs);                                                      \
-    }                                                                                                                      \
-    static void gemv_q4_##ver(float *y, const uint8_t *w, const int8_t *x, const float *xs, size_t rows, size_t cols,      \
-                              size_t group)                                                                                \
-    {                                                                                                                      \
-        int16_t offset[cols / group];                                                                                      \
-        duo_q4_offsets(offset, x, cols, group);                                                                            \
-        duo_rvv##ver##_gemv_q4(y, w, x, xs, rows, cols, group, offset);                                                    \
-    }                                                                                                                      \
-    static void quantize_##ver(int8_t *q, float *scale, const float *x, size_t n, size_t group)                            \
-    {                                                                                                                      \
-        quantize(duo_rvv##ver##_quantize, q, scale, x, n, group);                                                          \
-    }                                                                                                                      \
-    static void scores_##ver(float *score, const float *q, const float *k, size_t head, size_t n, float root)              \
-    {                                                                                                                      \
-        duo_rvv##ver##_gemv_f32(score, k, q, n, head);                                                                     \
-        duo_rvv##ver##_divide(score, n, root);                                                                             \
-    }                                                                                                                      \
-    static void swiglu_##ver(float *gate, const float *up, size_t n)                                                       \
-    {                                                                                                                      \
-        for (size_t i = 0; i < n; i += DUO_LANES) {                                                                        \
-            float e[DUO_LANES];                                                                                            \
-            size_t count = n - i < DUO_LANES ? n - i : DUO_LANES;                                                          \
-            exp_all(e, gate + i, count, -1.0f, 0.0f);                                                                      \
-            duo_rvv##ver##_silu(gate + i, e, up + i, count);                                                               \
-        }                                                                                                                  \
-    }                                                                                                                      \
-    const duo_kernel duo_kernel_rvv##ver = {                                                                               \
-        "rvv" #ver, supported##ver, duo_rvv##ver##_gemv_f32, gemv_q8_##ver, gemv_q4_##ver, quantize_##ver, scores_##ver, duo_rvv##ver##_mix,\
-        exp_shifted, swiglu_##ver, duo_rvv##ver##_block_max,                                                               \
+#define KERNEL(ver)                                                                                                    \
+    void duo_rvv##ver##_gemv_q8(float *y, const uint8_t *w, const int8_t *x, const float *xs, size_t rows, size_t cols,\
+                              size_t group, const uint8_t *runs);                                                      \
+    void duo_rvv##ver##_gemv_q4(float *y, const uint8_t *w, const int8_t *x, const float *xs, size_t rows, size_t cols,\
+                                size_t group, const int16_t *offset);                                                  \
+    void duo_rvv##ver##_offsets(int16_t *offset, const int8_t *x, size_t cols, size_t group);                          \
+    void duo_rvv##ver##_gemv_f32(float *y, const float *w, const float *x, size_t rows, size_t cols);                  \
+    size_t duo_rvv##ver##_quantize(int8_t *q, float *scale, const float *x, size_t n, size_t group);                   \
+    void duo_rvv##ver##_mix(float *out, const float *a, const float *v, size_t head, size_t n);                        \
+    void duo_rvv##ver##_divide(float *x, size_t n, float divisor);                                                     \
+    void duo_rvv##ver##_silu(float *gate, const float *e, const float *up, size_t n);                                  \
+    void duo_rvv##ver##_block_max(float *max, const float *x, size_t n);                                               \
+    static void gemv_q8_##ver(float *y, const uint8_t *w, const int8_t *x, const float *xs, size_t rows, size_t cols,  \
+                            size_t group)                                                                              \
+    {                                                                                                                  \
+        uint8_t runs[cols / 4];                                                                                        \
+        find_runs(runs, x, cols, group);                                                                               \
+        duo_rvv##ver##_gemv_q8(y, w, x, xs, rows, cols, group, runs);                                                  \
+    }                                                                                                                  \
+    static void gemv_q4_##ver(float *y, const uint8_t *w, const int8_t *x, const float *xs, size_t rows, size_t cols,  \
+                              size_t group)                                                                            \
+    {                                                                                                                  \
+        int16_t offset[cols / group];                                                                                  \
+        duo_rvv##ver##_offsets(offset, x, cols, group);                                                                \
+        duo_rvv##ver##_gemv_q4(y, w, x, xs, rows, cols, group, offset);                                                \
+    }                                                                                                                  \
+    static void quantize_##ver(int8_t *q, float *scale, const float *x, size_t n, size_t group)                        \
+    {                                                                                                                  \
+        quantize(duo_rvv##ver##_quantize, q, scale, x, n, group);                                                      \
+    }                                                                                                                  \
+    static void scores_##ver(float *score, const float *q, const float *k, size_t head, size_t n, float root)          \
+    {                                                                                                                  \
+        duo_rvv##ver##_gemv_f32(score, k, q, n, head);                                                                 \
+        duo_rvv##ver##_divide(score, n, root);                                                                         \
+    }                                                                                                                  \
+    static void swiglu_##ver(float *gate, const float *up, size_t n)                                                   \
+    {                                                                                                                  \
+        for (size_t i = 0; i < n; i += DUO_LANES) {                                                                    \
+            float e[DUO_LANES];                                                                                        \
+            size_t count = n - i < DUO_LANES ? n - i : DUO_LANES;                                                      \
+            exp_all(e, gate + i, count, -1.0f, 0.0f);                                                                  \
+            duo_rvv##ver##_silu(gate + i, e, up + i, count);                                                           \
+        }                                                                                                              \
+    }                                                                                                                  \
+    const duo_kernel duo_kernel_rvv##ver = {                                                                           \
+        "rvv" #ver, supported##ver, duo_rvv##ver##_gemv_f32, gemv_q8_##ver, gemv_q4_##ver, quantize_##ver,             \
+        scores_##ver, duo_rvv##ver##_mix, exp_shifted, swiglu_##ver, duo_rvv##ver##_block_max,                         \
     };
 
 KERNEL(07)

@@ -38,7 +38,7 @@ def random_duo(path: Path, shape: tuple[int, ...], type: str, seed: int = 0, tie
     Some weights are far larger than the rest, some rows are zero, so that sums cancel and groups vanish.
     """
     from duostory.formats import duo
-    from duostory.formats.checkpoint import Checkpoint, Tokenizer, quantize
+    from duostory.formats.checkpoint import Checkpoint, Tokenizer, quantize, quantize4
     from duostory.formats.shape import NORMS, Config
 
     *sizes, group = shape
@@ -52,7 +52,7 @@ def random_duo(path: Path, shape: tuple[int, ...], type: str, seed: int = 0, tie
         w *= np.float32(1 / np.sqrt(w.shape[1]))
         w[rng.random(w.shape) < 0.01] *= 100
         w[rng.random(len(w)) < 0.02] = 0
-        return quantize(w, group) if type == "q8" else w
+        return {"f32": lambda w, _: w, "q8": quantize, "q4": quantize4}[type](w, group)
 
     pieces = [b"<unk>", b"\n<s>\n", b"\n</s>\n", *(b"<0x%02X>" % i for i in range(256)), b" "]
     pieces += [b"piece%d" % i for i in range(config.vocab_size - len(pieces))]

@@ -54,7 +54,7 @@ def simulate(plugin: Path, command: list, parameters: dict[str, float]) -> dict:
 
 def per_token(plugin: Path, program: Path, model: Path, position: int, parameters: dict[str, float], tokens: int = 2) -> dict:
     """What simulate reports, for one token at about `position` (the mean of `tokens`)."""
-    first = position - tokens // 2 - 1
+    first = max(0, position - tokens // 2 - 1)
     short, long = (simulate(plugin, [program, model, first, n], parameters) for n in (1, 1 + tokens))
     at = {pc: [(x - y) / tokens for x, y in zip(values, short["at"].get(pc, (0, 0)))] for pc, values in long["at"].items()}
     return {"at": at} | {key: (long[key] - short[key]) / tokens for key in long if key != "at"}
@@ -82,23 +82,26 @@ def work(model: Path) -> tuple[int, float]:
         i = m.info
     kv_dim = i.dim // i.n_heads * i.n_kv_heads
     macs = i.n_layers * (2 * i.dim * (i.dim + kv_dim) + 3 * i.dim * i.hidden_dim) + i.vocab_size * i.dim
-    return macs, macs * (4 if i.type == "f32" else 1 + 4 / i.group_size)
+    return macs, macs * (4 if i.type == "f32" else (1 if i.type == "q8" else 0.5) + 4 / i.group_size)
 
 
-def random_model(folder: Path) -> Path:
+def random_models(folder: Path) -> list[Path]:
+    """The shape of stories15M, in 8 and in 4 bits."""
     from duostory import bench, formats
 
-    bench.write_random(folder / "random15M.bin", "15M")
-    formats.convert(folder / "random15M.bin", folder / "random15M.duo", tokenizer=folder / "tokenizer.bin")
-    return folder / "random15M.duo"
+    bench.write_random(folder / "random.bin", "15M")
+    models = [folder / f"random15M-{type}.duo" for type in ("q8", "q4")]
+    for model in models:
+        formats.convert(folder / "random.bin", model, tokenizer=folder / "tokenizer.bin", type=model.stem[-2:])
+    return models
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/predict", description="Predicted speed on a T-Head C906 (Milk-V Duo), "
                                      "from an emulator with an instruction timing model. Expect 15 % on the absolute "
                                      "numbers, and less on ratios between two builds.")
-    parser.add_argument("model", nargs="*", type=Path, help=".duo files (default: random int8 weights of stories15M's shape, "
-                        "and the story model)")
+    parser.add_argument("model", nargs="*", type=Path, help=".duo files (default: random weights of stories15M's shape, "
+                        "int8 and int4, and the story model)")
     parser.add_argument("--position", type=int, action="append", metavar="N", help="position in the story (100 and 250)")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="another machine: see MODEL.md")
     parser.add_argument("--functions", type=int, default=12, metavar="N", help="how many functions to list (12)")
@@ -111,7 +114,7 @@ def main() -> None:
         models = args.model
         if not models:
             story = ROOT / "models" / "story.duo"
-            models = [random_model(folder), *([story] if story.exists() else [])]
+            models = [*random_models(folder), *([story] if story.exists() else [])]
         for model in models:
             macs, weights = work(model)
             for position in args.position or [100, 250]:

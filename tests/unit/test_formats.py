@@ -26,7 +26,7 @@ safetensors_numpy = pytest.importorskip("safetensors.numpy")
 sentencepiece = pytest.importorskip("sentencepiece")
 
 from duostory.formats import duo, gguf, huggingface, llama2c  # noqa: E402
-from duostory.formats.checkpoint import Quantized, Tokenizer, quantize  # noqa: E402
+from duostory.formats.checkpoint import Quantized, Tokenizer, quantize, quantize4  # noqa: E402
 from duostory.formats.shape import NORMS  # noqa: E402
 
 # dim, hidden, layers, heads, kv heads, vocabulary, positions, group size; tied.
@@ -63,7 +63,7 @@ def assert_same(a: Path, b: Path) -> None:
 # --------------------------------------------------------------------------------------------- round trips
 
 
-@pytest.mark.parametrize("type", ["f32", "q8"])
+@pytest.mark.parametrize("type", ["f32", "q8", "q4"])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_duo_file_is_read_and_written_byte_for_byte(tmp_path, shape, type):
     first, second = make(tmp_path, shape, type), tmp_path / "again.duo"
@@ -72,6 +72,28 @@ def test_a_duo_file_is_read_and_written_byte_for_byte(tmp_path, shape, type):
     assert formats.read(second).metadata == checkpoint.metadata
     duo.write(replace(formats.read(second), metadata={}), second)
     assert second.read_bytes() == first.read_bytes()
+
+
+def test_q4_is_as_near_as_four_bits_allow():
+    """Searching the scale beats the plain one, -8 for the largest; zeros stay zeros and what fits exactly stays exact."""
+    w = np.random.default_rng(1).standard_normal((64, 96)).astype(np.float32)
+    w[3], w[4] = 0, np.tile(np.arange(-8, 8, dtype=np.float32) / 4, 6)
+    q4 = quantize4(w, 32)
+    groups = w.reshape(64, 3, 32)
+    at = np.abs(groups).argmax(axis=2, keepdims=True)
+    scale = np.take_along_axis(groups, at, axis=2) / -8
+    plain = scale * np.clip(np.rint(groups / np.where(scale == 0, 1, scale)), -8, 7)
+    assert q4.q.min() == -8 and q4.q.max() == 7 and q4.bits == 4
+    error, plain_error = ((w - q4.floats()) ** 2).mean(), ((groups - plain) ** 2).mean()
+    assert error < 0.9 * plain_error
+    assert not q4.floats()[3].any() and np.array_equal(q4.floats()[4], w[4])
+
+
+def test_q4_has_groups_of_at_most_32(tmp_path):
+    model = random_duo(tmp_path / "model.duo", (64, 128, 1, 2, 2, 300, 16, 64), "f32")
+    with pytest.raises(StoryError, match="q4 has groups of at most 32, not 64"):
+        formats.convert(model, tmp_path / "q4.duo", type="q4", group_size=64)
+    assert not (tmp_path / "q4.duo").exists()
 
 
 @pytest.mark.parametrize("type, form", [("f32", "llama2c-v0"), ("q8", "llama2c-v2"), ("f32", "gguf-f32")])
@@ -421,7 +443,8 @@ DAMAGED_DUO = {  # what is done to a sound file: what the sentence says
     "reserved": (put(120, "<Q", 1), "reserved"),
     "kind": (put(128, "B", 12), "does not belong"),
     "twice": (put(128 + 3 * 32, "B", 2), "wq of layer 0 is there twice"),
-    "q4": (put(129, "B", 2), "type that this version does not read"),
+    "another type": (put(129, "B", 3), "type that this version does not read"),
+    "q8 called q4": (put(129, "B", 2), "not what its shape asks for"),
     "layer": (put(128 + 2 * 32 + 2, "<H", 9), "layer 9 does not belong"),
     "rows": (put(132, "<I", 299), "299 x 64"),
     "tensor offset": (put(144, "<Q", 96), "not aligned"),
