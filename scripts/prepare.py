@@ -9,8 +9,9 @@ The steps, in the order of this file:
 1. clean     repair quotes and spaces, leave out what a parent would not read aloud
 2. split     97 % train, 1.5 % validation, 1.5 % test, by a hash of the story's text
 3. wishes    find the words a child might have asked for, and put some in a header line
-4. tokenize  train a SentencePiece model that llama2.c encodes the same way
-5. pack      fill windows of 512 tokens with whole stories
+4. recast    give the parts in half of the training stories to other children and animals
+5. tokenize  train a SentencePiece model that llama2.c encodes the same way
+6. pack      fill windows of 512 tokens with whole stories
 
 The same text and options always give the same files.
 """
@@ -23,6 +24,7 @@ import json
 import lzma
 import random
 import re
+import shutil
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -48,7 +50,8 @@ class Config:
     window: int = 512  # the longest story the model can tell, in tokens
     short_tokens: int = 256  # a story told without the word "long" fits into this many tokens
     passes: int = 4  # times that train.npy holds each story, with other wishes each time
-    wish_share: float = 0.5  # share of stories that get a header
+    wish_share: float = 0.75  # share of stories that get a header
+    recast_share: float = 0.5  # share of training stories that get other names and animals
     max_subjects: int = 4
     min_characters: int = 300
     known_in: int = 5  # a word of so many training stories is one that children know
@@ -207,9 +210,9 @@ class Subjects:
         """A few subjects as a child would wish them: mostly what the story is about."""
         ranked = self.rank(story)
         wanted = rng.choice(range(1, limit + 1))
-        chosen = rng.sample(ranked[: wanted + 2], min(wanted, len(ranked)))
+        chosen = rng.sample(ranked[: wanted + 1], min(wanted, len(ranked)))
         if wanted > 1 and len(ranked) > 12 and rng.random() < 0.5:
-            chosen[-1] = rng.choice(ranked[wanted + 2 : 12])  # and something from its margin
+            chosen[-1] = rng.choice(ranked[wanted + 1 : 12])  # and something from its margin
         return [word.capitalize() if word in self.names else word for word in chosen]
 
 
@@ -218,7 +221,58 @@ def wish_line(subjects):
 
 
 # ---------------------------------------------------------------------------------------------
-# 4. Tokenize
+# 4. Recast
+
+# Only animals whose plural is regular, and not those whose name is often another word.
+ANIMALS = """alligator ant bear beaver bee bird bug bunny camel cat caterpillar chick chicken cow crab
+    crocodile dinosaur dog dolphin donkey dragon duck eagle elephant fox frog giraffe goat hamster hedgehog
+    hen hippo horse kangaroo kitten koala lamb lion lizard lobster mole monkey octopus otter owl panda parrot
+    penguin pig pigeon pony puppy rabbit raccoon rat robin rooster shark snail snake sparrow spider squirrel
+    swan tiger turkey turtle unicorn whale worm zebra""".split()
+PLURAL_OF = {animal: re.sub(r"(?<![aeo])y$", "ie", re.sub(r"(x|us)$", r"\1e", animal)) + "s" for animal in ANIMALS}
+
+
+class Cast:
+    """Gives the roles of a story to others.
+
+    Two of five stories have a Lily, Tim or Tom, and most animals are dogs, cats or birds. A model
+    that knows that need not read the header: a wish for a hedgehog ends with a dog. Once anybody
+    can play a part, only the header tells who it is, and the model learns to look there.
+    """
+
+    def __init__(self, stories):
+        counts, small = {"girl": Counter(), "boy": Counter()}, Counter()
+        for story in stories:
+            small.update(re.findall(r"\b[a-z]+\b", story))
+            for child, name in re.findall(r"\b(girl|boy),? (?:named|called) ([A-Z][a-z]+)", story):
+                counts[child][name] += 1
+        # "May" and "Will" are names too, but more often words.
+        girls, boys = ({n: c for n, c in counts[child].items() if c > small[n.lower()]} for child in counts)
+        self.girls = sorted(name for name in girls if girls[name] > 3 * boys.get(name, 0))
+        self.boys = sorted(name for name in boys if boys[name] > 3 * girls.get(name, 0))
+
+    def recast(self, story, rng):
+        words = set(WORD.findall(story))
+        roles = {}
+        for group in (self.girls, self.boys, ANIMALS):
+            played = [actor for actor in group if actor in words or PLURAL_OF.get(actor) in words]
+            actors = rng.sample([actor for actor in group if actor not in played], len(played))
+            roles |= dict(zip(played, actors))
+        roles |= {PLURAL_OF[old]: PLURAL_OF[new] for old, new in roles.items() if old in PLURAL_OF}
+        roles |= {old.capitalize(): new.capitalize() for old, new in roles.items()}
+
+        def replace(match):
+            article, word = match.groups()
+            new = roles.get(word, word)
+            if article and new != word:
+                article = article[0] + ("n " if new[0] in "aeio" else " ")  # but "a unicorn"
+            return (article or "") + new
+
+        return re.sub(r"\b([Aa]n? )?(?<!teddy )([A-Za-z]+)\b", replace, story)
+
+
+# ---------------------------------------------------------------------------------------------
+# 5. Tokenize
 
 
 def train_tokenizer(texts, vocabulary, path):
@@ -247,53 +301,60 @@ def train_tokenizer(texts, vocabulary, path):
         minloglevel=2,
     )
     path.write_bytes(model.getvalue())
-    return sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
 
 
 # ---------------------------------------------------------------------------------------------
-# 5. Pack
+# 6. Pack
 
 
 def with_wish(story, subjects, tokenizer, rng, config):
-    """Tokens of one story as the model will see it: BOS, perhaps a header, the story."""
+    """One story as the model will see it: BOS, perhaps a header, the story; and what it must foresee.
+
+    That is the story, but not the header: the child writes that. A model that learned to write
+    headers would begin a story that nobody wished for with a wish of its own.
+    """
     wished = subjects.choose(story, rng, config.max_subjects) if rng.random() < config.wish_share else []
-    tokens = [BOS] + tokenizer.encode((wish_line(wished) if wished else "") + story)
+    header = wish_line(wished) if wished else ""
+    tokens = [BOS] + tokenizer.encode(header + story)
     if len(tokens) > config.short_tokens:
-        tokens = [BOS] + tokenizer.encode(wish_line([LONG_MARK, *wished]) + story)
-    return tokens
+        header = wish_line([LONG_MARK, *wished])
+        tokens = [BOS] + tokenizer.encode(header + story)
+    written = len(tokenizer.encode(header)) if header else 0
+    return tokens, tokens[:1] + [UNK] * written + tokens[1 + written :]
 
 
 def pack(sequences, window):
-    """Fill rows of window + 1 tokens with whole stories, best fit first.
+    """Fill windows with whole stories, best fit first.
 
-    Every row starts at the start of a story, as the teller will. A closing BOS follows the last
-    story, because llama2.c's teller stops when the model predicts BOS. Padding is UNK. Only a
-    story that is longer than a row is cut, and has a row of its own, without the closing BOS.
+    The result has the shape (windows, 2, window): what the model sees, and at each place the token
+    that it must foresee, or UNK where nothing is to be learned. Every window starts at the start of
+    a story, as the teller will. Every story is followed by BOS, because llama2.c's teller stops when
+    the model predicts BOS. Only a story that alone is longer than a window is cut.
     """
-    rows = []
-    free = []  # (free tokens, row number), sorted, so that the tightest fit is found by bisection
-    for tokens in sorted(sequences, key=len, reverse=True):
-        if len(tokens) > window:
-            rows.append(tokens[: window + 1])
-            continue
+    windows = []  # pairs of lists: tokens, and the same without headers
+    free = []  # (free tokens, window's number), sorted, so that bisection finds the tightest fit
+    for tokens, targets in sorted(sequences, key=lambda pair: len(pair[0]), reverse=True):
         place = bisect.bisect_left(free, (len(tokens), -1))
-        room, row = free.pop(place) if place < len(free) else (window, len(rows))
-        if row == len(rows):
-            rows.append([])
-        rows[row] += tokens
-        bisect.insort(free, (room - len(tokens), row))
-    array = np.full((len(rows), window + 1), UNK, dtype=np.uint16)
-    for row, tokens in zip(array, rows):
-        closed = (tokens + [BOS])[: window + 1]
-        row[: len(closed)] = closed
+        room, number = free.pop(place) if place < len(free) else (window, len(windows))
+        if number == len(windows):
+            windows.append(([], []))
+        windows[number][0].extend(tokens)
+        windows[number][1].extend(targets)
+        bisect.insort(free, (room - len(tokens), number))
+    array = np.full((len(windows), 2, window), UNK, dtype=np.uint16)
+    for (seen, foreseen), (tokens, targets) in zip(array, windows):
+        seen[: len(tokens)] = tokens[:window]
+        foreseen[: len(tokens)] = (targets[1:] + [BOS])[:window]
     return array
 
 
-def pack_passes(stories, subjects, tokenizer, config, passes, rng):
-    """Several passes over the stories, each in another order and with other wishes."""
+def pack_passes(stories, subjects, cast, tokenizer, config, passes, rng):
+    """Several passes over the stories, each in another order, with other wishes and another cast."""
     arrays = []
     for _ in range(passes):
         shuffled = rng.sample(stories, len(stories))
+        if cast:
+            shuffled = [cast.recast(s, rng) if rng.random() < config.recast_share else s for s in shuffled]
         sequences = [with_wish(story, subjects, tokenizer, rng, config) for story in shuffled]
         # Packing in portions keeps some chance in which stories become neighbours.
         for start in range(0, len(sequences), 2000):
@@ -309,6 +370,7 @@ def main():
     parser.add_argument("texts", nargs="+", type=Path, metavar="TEXT", help=".txt or .txt.xz")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--flagged", type=Path, metavar="FILE", help="lines of index, tab, words to avoid")
+    parser.add_argument("--tokenizer", type=Path, metavar="FILE", help="keep this one, to train a model further")
     parser.add_argument("--vocabulary", type=int, default=Config.vocabulary)
     parser.add_argument("--passes", type=int, default=Config.passes)
     args = parser.parse_args()
@@ -324,7 +386,12 @@ def main():
     subjects = Subjects(splits["train"])
     rng = random.Random(config.seed)
     headed = [wish_line(subjects.choose(story, rng, config.max_subjects)) + story for story in splits["train"][::2]]
-    tokenizer = train_tokenizer(headed + splits["train"][1::2], config.vocabulary, args.out / "tokenizer.model")
+    tokenizer_file = args.out / "tokenizer.model"
+    if args.tokenizer:
+        shutil.copy(args.tokenizer, tokenizer_file)
+    else:
+        train_tokenizer(headed + splits["train"][1::2], config.vocabulary, tokenizer_file)
+    tokenizer = sentencepiece.SentencePieceProcessor(model_file=str(tokenizer_file))
 
     # `duostory eval` looks for words that are not among these; models/words.txt is a copy.
     known = sorted(w for w, n in subjects.stories_with.items() if n >= config.known_in and not w.endswith("'s"))
@@ -338,7 +405,8 @@ def main():
     for name, part in splits.items():
         rng = random.Random(f"{config.seed} {name}")
         passes = config.passes if name == "train" else 1
-        array = pack_passes(part, subjects, tokenizer, config, passes, rng)
+        cast = Cast(part) if name == "train" else None
+        array = pack_passes(part, subjects, cast, tokenizer, config, passes, rng)
         np.save(args.out / f"{name}.npy", array)
         if name != "train":
             (args.out / f"{name}.txt").write_text(f"\n{SEPARATOR}\n".join(part) + "\n")
@@ -350,7 +418,7 @@ def main():
             "tokens_quantiles": {q: lengths[int(q * (len(lengths) - 1))] for q in (0.05, 0.5, 0.75, 0.9, 0.95, 0.99)},
             "passes": passes,
             "windows": len(array),
-            "filled": round(float((array != UNK).mean()), 4),
+            "filled": round(float((array[:, 0] != UNK).mean()), 4),
         }
     (args.out / "stats.json").write_text(json.dumps(stats, indent=2) + "\n")
     print(json.dumps(stats, indent=2))

@@ -149,8 +149,7 @@ def batch_at(windows, step, config):
     per_epoch = len(windows) // config.batch
     epoch, place = divmod(step, per_epoch)
     order = torch.randperm(len(windows), generator=torch.Generator().manual_seed(config.seed + epoch))
-    rows = windows[order[place * config.batch : (place + 1) * config.batch]].long()
-    return rows[:, :-1], rows[:, 1:]
+    return windows[order[place * config.batch : (place + 1) * config.batch]].long().unbind(1)
 
 
 def rate_at(step, config):
@@ -183,11 +182,11 @@ def mean_loss(model, windows, device):
     """Nats per token."""
     model.eval()
     nats = count = 0
-    for rows in windows.split(16):
-        rows = rows.long().to(device)
+    for some in windows.split(16):
+        tokens, targets = some.long().to(device).unbind(1)
         with torch.autocast(device, torch.bfloat16):
-            nats += model(rows[:, :-1], rows[:, 1:]).item()
-        count += (rows[:, 1:] != UNK).sum().item()
+            nats += model(tokens, targets).item()
+        count += (targets != UNK).sum().item()
     model.train()
     return nats / count
 
@@ -280,13 +279,14 @@ def plot(run):
 @torch.no_grad()
 def bits_per_character(model, tokenizer, stories, window, device):
     """On plain stories, each from its BOS to the BOS that closes it; what is too long is cut."""
-    rows, characters = torch.full((len(stories), window + 1), UNK), 0
-    for row, story in zip(rows, stories):
-        tokens = ([BOS] + tokenizer.encode(story) + [BOS])[: window + 1]
-        row[: len(tokens)] = torch.tensor(tokens)
-        characters += len(tokenizer.decode([t for t in tokens if t != BOS]))
-    count = (rows[:, 1:] != UNK).sum().item()
-    return mean_loss(model, rows, device) * count / characters / math.log(2)
+    windows, characters = torch.full((len(stories), 2, window), UNK), 0
+    for (seen, foreseen), story in zip(windows, stories):
+        tokens = tokenizer.encode(story)[:window]
+        characters += len(tokenizer.decode(tokens))
+        seen[: len(tokens) + 1] = torch.tensor([BOS, *tokens])[:window]
+        foreseen[: len(tokens) + 1] = torch.tensor([*tokens, BOS])[:window]
+    count = (windows[:, 1] != UNK).sum().item()
+    return mean_loss(model, windows, device) * count / characters / math.log(2)
 
 
 @torch.no_grad()
