@@ -43,7 +43,7 @@ class Config:
     layers: int = 6
     heads: int = 4
     # the schedule
-    steps: int = 2800
+    steps: int = 2600
     batch: int = 8  # windows; with 512 tokens each a step sees 4096 tokens
     warmup: int = 100
     decay: float = 0.5  # the last part of the run, in which the learning rate falls to zero
