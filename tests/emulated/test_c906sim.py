@@ -2,6 +2,7 @@
 
 import importlib.util
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -20,12 +21,12 @@ LOOPS = [
 def simulator(tmp_path_factory):
     """(predict.py as a module, the plugin, the program of loops)."""
     if not shutil.which("riscv64-linux-gnu-gcc") or not shutil.which("qemu-riscv64"):
-        pytest.skip("needs riscv64-linux-gnu-gcc and qemu-riscv64; run scripts/riscv-tools")
+        pytest.skip("needs riscv64-linux-gnu-gcc and qemu-riscv64; run scripts/cross-tools")
     spec = importlib.util.spec_from_file_location("predict", ROOT / "scripts" / "c906sim" / "predict.py")
     predict = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(predict)
     folder = tmp_path_factory.mktemp("c906sim")
-    return predict, predict.build_plugin(folder), predict.build_program(folder, ROOT / "tests" / "riscv" / "loops.c")
+    return predict, predict.build_plugin(folder), predict.build_program(folder, Path(__file__).with_name("loops.c"))
 
 
 @pytest.mark.parametrize("loop", range(len(LOOPS)), ids=lambda i: LOOPS[i][0])

@@ -1,4 +1,4 @@
-"""The engine on emulated RISC-V: without vectors, with RVV 1.0 and with RVV 0.7.1, one program for all three."""
+"""The engine on emulated processors: RISC-V without vectors, with RVV 1.0 and with RVV 0.7.1, one program for all three; ARM."""
 
 import os
 import shutil
@@ -11,41 +11,48 @@ from tests.conftest import ROOT
 from tests.unit.test_engine import GOLDENS, goldens, random15m  # noqa: F401 (a fixture)
 
 HERE = Path(__file__).parent
+RISCV, ARM = "riscv64", "aarch64"
 QEMU = "qemu-riscv64"
 OLD_QEMU = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "duostory" / "qemu-riscv64-5.2"
-COMPILER = "riscv64-linux-gnu-gcc"
 
-# name: emulator, processor, what the emulator keeps from programs (see vector.c), kernels that must be found
+# name: target, emulator, processor, what the emulator keeps from programs (see vector.c), kernels that must be found
 MACHINES = {
-    "rv64gc": (QEMU, "rv64", False, ["scalar"]),
-    "rv64gcv": (QEMU, "rv64,v=true,vlen=128,elen=64,vext_spec=v1.0", False, ["rvv10", "scalar"]),
-    "rv64gcv, 512 bits": (QEMU, "rv64,v=true,vlen=512,elen=64,vext_spec=v1.0", False, ["rvv10", "scalar"]),
-    "rvv 0.7.1": (OLD_QEMU, "rv64,x-v=true,vlen=128,elen=64,vext_spec=v0.7.1", True, ["rvv07", "scalar"]),
-    "rvv 0.7.1, not said": (OLD_QEMU, "rv64,x-v=true,vlen=128,elen=64,vext_spec=v0.7.1", False, ["scalar"]),
+    "rv64gc": (RISCV, QEMU, "rv64", False, ["scalar"]),
+    "rv64gcv": (RISCV, QEMU, "rv64,v=true,vlen=128,elen=64,vext_spec=v1.0", False, ["rvv10", "scalar"]),
+    "rv64gcv, 512 bits": (RISCV, QEMU, "rv64,v=true,vlen=512,elen=64,vext_spec=v1.0", False, ["rvv10", "scalar"]),
+    "rvv 0.7.1": (RISCV, OLD_QEMU, "rv64,x-v=true,vlen=128,elen=64,vext_spec=v0.7.1", True, ["rvv07", "scalar"]),
+    "rvv 0.7.1, not said": (RISCV, OLD_QEMU, "rv64,x-v=true,vlen=128,elen=64,vext_spec=v0.7.1", False, ["scalar"]),
+    "arm": (ARM, "qemu-aarch64", "cortex-a53", False, ["neon", "scalar"]),
 }
-STORYTELLERS = ["rv64gc", "rv64gcv", "rvv 0.7.1"]
+STORYTELLERS = ["rv64gc", "rv64gcv", "rvv 0.7.1", "arm"]
 
 
 @pytest.fixture(scope="module", params=MACHINES)
 def machine(request):
-    """(what runs a program there, whether the vectors have to be told of, kernels)."""
-    emulator, processor, told, kernels = MACHINES[request.param]
-    if not shutil.which(COMPILER) or not shutil.which(emulator):
-        pytest.skip(f"needs {COMPILER} and {emulator}; run scripts/riscv-tools rvv0.7")
-    return [shutil.which(emulator), "-cpu", processor], told, kernels
+    """(what runs a program there, how to build it (see build), kernels)."""
+    target, emulator, processor, told, kernels = MACHINES[request.param]
+    if not shutil.which(compiler(target)) or not shutil.which(emulator):
+        pytest.skip(f"needs {compiler(target)} and {emulator}; run scripts/cross-tools all")
+    return [shutil.which(emulator), "-cpu", processor], (target, told), kernels
+
+
+def compiler(target: str) -> str:
+    return f"{target}-linux-gnu-gcc"
 
 
 @pytest.fixture(scope="module")
 def build(tmp_path_factory):
-    """build(driver, told): the path of a static program from the engine and tests/riscv/{driver}.c, built once."""
-    folder = tmp_path_factory.mktemp("riscv")
+    """build(driver, (target, told)): the path of a static program from the engine and {driver}.c, built once; with `told`
+    it believes that it has been told of the vectors."""
+    folder = tmp_path_factory.mktemp("emulated")
 
-    def build(driver: str, told: bool) -> Path:
-        program = folder / f"{driver}-{told}"
+    def build(driver: str, how: tuple[str, bool]) -> Path:
+        target, told = how
+        program = folder / f"{driver}-{target}-{told}"
         if not program.exists():
             sources = [*(ROOT / "ext").glob("*.[cS]"), HERE / f"{driver}.c"]
             extra = [HERE / "vector.c", "-Wl,--wrap=getauxval"] if told else []
-            subprocess.run([COMPILER, "-std=c11", "-D_POSIX_C_SOURCE=200809L", "-O3", "-ffp-contract=off", "-Wall", "-Werror",
+            subprocess.run([compiler(target), "-std=c11", "-D_POSIX_C_SOURCE=200809L", "-O3", "-ffp-contract=off", "-Wall", "-Werror",
                             "-static", "-I", ROOT / "ext", *sources, *extra, "-o", program, "-lm"], check=True)
         return program
     return build
