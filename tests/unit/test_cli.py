@@ -107,7 +107,8 @@ def test_the_wish_from_standard_input(tmp_path, stories260k, stdin, begins):
 
 
 def test_words_count_more_than_standard_input(tmp_path, story_model):
-    assert b"dog" not in run(tmp_path, story_model, "--silent", "-n", "20", "a cat", stdin=b"a dog").stdout
+    told = [run(tmp_path, story_model, "--silent", "-s", "3", "a cat", stdin=stdin).stdout for stdin in (b"a dog", b"")]
+    assert told[0] == told[1] != b""
 
 
 def test_without_standard_input(tmp_path, story_model):

@@ -8,7 +8,7 @@ from tests.conftest import ROOT
 
 
 def test_kernels_agree_to_the_bit(tmp_path):
-    sources = [ROOT / "tests" / "riscv" / "kernel_check.c", *(ROOT / "ext").glob("kernels*.[cS]"), ROOT / "ext" / "mathf.c"]
+    sources = [ROOT / "tests" / "emulated" / "kernel_check.c", *(ROOT / "ext").glob("kernels*.[cS]"), ROOT / "ext" / "mathf.c"]
     subprocess.run([shutil.which("cc"), "-std=c11", "-D_POSIX_C_SOURCE=200809L", "-O2", "-ffp-contract=off",
                     "-fsanitize=address,undefined", "-fno-sanitize=float-divide-by-zero", "-fno-sanitize-recover=all",
                     "-I", ROOT / "ext", *sources, "-o", tmp_path / "kernel_check", "-lm"], check=True)
