@@ -35,8 +35,8 @@ _SUBJECTS = 4  # the story model was trained with at most so many
 def prompt_for(wish: str, metadata: dict[str, str]) -> Prompt:
     """Turn "a dragon", "tell me a story about a dragon" or the beginning of a story into a prompt.
 
-    A model whose metadata has `wish_template` is told the subjects in a header; any other gets an opening
-    that names them.
+    The story's opening names the subject, and a model whose metadata has `wish_template` is told the subjects in a
+    header as well: either alone is forgotten more often.
     """
     wish = " ".join(wish.split())
     what, long = _asked(wish)
@@ -44,14 +44,15 @@ def prompt_for(wish: str, metadata: dict[str, str]) -> Prompt:
         opening = wish[:1].upper() + wish[1:]
         return Prompt("", opening or (_ANY if "wish_template" in metadata else ""))
     what = wish if what is None else what
+    opening = _opening(what) if what else ""
     if "wish_template" not in metadata:
-        return Prompt("", _opening(what) if what else "")
+        return Prompt("", opening)
     subjects = _subjects(what)
     if long and "wish_long" in metadata:
         subjects.insert(0, metadata["wish_long"])
     if not subjects:
         return Prompt("", _ANY)
-    return Prompt(metadata["wish_template"].replace("{subjects}", ", ".join(subjects)), "")
+    return Prompt(metadata["wish_template"].replace("{subjects}", ", ".join(subjects)), opening or _ANY)
 
 
 def _asked(wish: str) -> tuple[str | None, bool]:

@@ -151,11 +151,12 @@ def test_a_model_that_knows_wishes_is_told_and_does_not_tell(tmp_path, checkpoin
     result = run(tmp_path, "m.duo", "--silent", "--json", "-s", "3", "a dragon and a cat")
     tokens = [json.loads(line) for line in result.stdout.splitlines()[:-1]]
     tokens = [event for event in tokens if event["event"] == "token"]
-    header = [event["text"] for event in tokens if event["prompt"]]
-    assert len(header) > 5 and not any(header)
-    assert "".join(event["text"] for event in tokens)[:1].strip()
-    plain = run(tmp_path, "m.duo", "--silent", "-s", "3", "-i", "Wish: dragon, cat\n")
-    assert plain.stdout.decode().strip().endswith("".join(event["text"] for event in tokens).strip())
+    assert len([event for event in tokens if event["prompt"] and not event["text"]]) > 5
+    story = "".join(event["text"] for event in tokens).strip()
+    assert story.startswith("Once upon a time, there was a dragon and a cat")
+    plain = run(tmp_path, "m.duo", "--silent", "-s", "3",
+                "-i", "Wish: dragon, cat\nOnce upon a time, there was a dragon and a cat")
+    assert plain.stdout.decode().strip() == "Wish: dragon, cat\n" + story
 
 
 def test_help_fits_a_terminal_and_knows_every_option(tmp_path):

@@ -51,8 +51,9 @@ def test_a_wish_becomes_an_opening(wish, opening):
 
 
 @pytest.mark.parametrize("wish, subjects", SUBJECTS)
-def test_a_wish_becomes_a_header(wish, subjects):
-    assert prompt_for(wish, TRAINED) == Prompt(f"Wish: {subjects}\n", "")
+def test_a_wish_becomes_a_header_and_an_opening(wish, subjects):
+    opening = prompt_for(wish, {}).opening or "Once upon a time"
+    assert prompt_for(wish, TRAINED) == Prompt(f"Wish: {subjects}\n", opening)
 
 
 @pytest.mark.parametrize("wish, opening", OPENINGS[:6])
