@@ -6,6 +6,7 @@ Two runs of different length are subtracted, so that starting up cancels out.
 import argparse
 import bisect
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,13 @@ CROSS = "riscv64-linux-gnu-"
 # The Duo as shipped, its memory as far as it is known (MODEL.md).
 BOARD = {"mhz": 850.0, "mem_gbs": 1.95, "stream_pen": 20.0}
 MACS_PER_CYCLE = 4  # 8-bit products into 16-bit sums, two cycles a 128-bit register of sums
+
+
+def takes_plugins() -> bool:
+    """Whether the emulator is one that c906sim.c is written for: built with plugins, and before QEMU 9 changed them."""
+    said = [subprocess.run([EMULATOR[0], option], capture_output=True, text=True).stdout for option in ("--version", "-h")]
+    version = re.search(r"version (\d+)", said[0])
+    return version is not None and int(version[1]) < 9 and "-plugin" in said[1]
 
 
 def build_plugin(folder: Path) -> Path:
@@ -106,6 +114,8 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="another machine: see MODEL.md")
     parser.add_argument("--functions", type=int, default=12, metavar="N", help="how many functions to list (12)")
     args = parser.parse_args()
+    if not takes_plugins():
+        sys.exit(f"predict: {EMULATOR[0]} takes no plugins of this kind; use QEMU 7.2 or 8, as in Debian 12")
     parameters = BOARD | {name: float(value) for name, _, value in (s.partition("=") for s in args.set)}
     sys.path.insert(0, str(ROOT))
     with tempfile.TemporaryDirectory(prefix="c906sim-") as temporary:

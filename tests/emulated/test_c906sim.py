@@ -25,6 +25,8 @@ def simulator(tmp_path_factory):
     spec = importlib.util.spec_from_file_location("predict", ROOT / "scripts" / "c906sim" / "predict.py")
     predict = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(predict)
+    if not predict.takes_plugins():
+        pytest.skip("needs QEMU 7.2 or 8 with plugins, as in Debian 12")
     folder = tmp_path_factory.mktemp("c906sim")
     return predict, predict.build_plugin(folder), predict.build_program(folder, Path(__file__).with_name("loops.c"))
 
@@ -39,5 +41,5 @@ def test_published_cycles(simulator, loop):
 
 def test_unknown_parameters_are_refused(simulator):
     predict, plugin, program = simulator
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit, match="no_such_number"):
         predict.simulate(plugin, [program, 0, 1], {"no_such_number": 1})
