@@ -36,6 +36,7 @@ Makes up a story about WISH, and tells it in print and aloud:
 
   -t, --temperature T   0: always the likeliest token, 1: draw as learned (0.8)
   -p, --topp P          draw from the likeliest tokens that make up P (0.9)
+  --repeats N           times that four words in a row may come; 0: any (2)
   -s, --seed N          the same seed tells the same story; 0 is the time (0)
   -n, --steps N         longest story in tokens; 0: all that the model can (0)
   -i, --prompt TEXT     begin with exactly this TEXT; else WISH, else stdin

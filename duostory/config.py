@@ -30,6 +30,7 @@ class Settings:
     tokenizer: str = _setting("", "tokenizer.bin, for a model file of llama2.c")
     temperature: float = _setting(0.8, "0 always takes the likeliest token, 1 draws as learned", 0.0, 100.0)
     topp: float = _setting(0.9, "draw from the likeliest tokens that make up this probability", 0.0, 1.0)
+    repeats: int = _setting(2, "times that four words in a row may come; 0 is as often as the model likes", 0, 1000)
     seed: int = _setting(0, "the same seed tells the same story; 0 takes the time", 0, 2**64 - 1)
     steps: int = _setting(0, "longest story in tokens; 0 is as long as the model can", 0, 2**31 - 1)
     kernel: str = _setting("", "kernel of the engine; without it the fastest one")
@@ -47,7 +48,7 @@ class Settings:
 FIELDS = {f.name: f for f in fields(Settings)}
 
 # llama2.c's own defaults. A reference run takes nothing but the command line to change them.
-REFERENCE = {"temperature": 1.0, "topp": 0.9, "seed": 0, "steps": 256, "silent": True, "the_end": False}
+REFERENCE = {"temperature": 1.0, "topp": 0.9, "repeats": 0, "seed": 0, "steps": 256, "silent": True, "the_end": False}
 
 
 def load(command_line: dict[str, str | bool], *, again: dict[str, str] | None = None, reference: bool = False,
@@ -114,7 +115,7 @@ def quoted(text: str) -> str:
 
 # --- The last story, for --again ------------------------------------------------------------------
 
-RETOLD = ("model", "tokenizer", "temperature", "topp", "seed", "steps")  # with the prompt, what makes a story
+RETOLD = ("model", "tokenizer", "temperature", "topp", "repeats", "seed", "steps")  # with the prompt, what makes a story
 
 
 class Last(NamedTuple):

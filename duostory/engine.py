@@ -9,6 +9,7 @@ from typing import NamedTuple
 from . import StoryError
 from ._engine import ffi, lib
 from .metadata import parse_metadata
+from .repetition import Repetition
 
 
 @dataclass(frozen=True)
@@ -127,21 +128,29 @@ class Model:
         return lib.duo_logprob(self._open(), token)
 
     def generate(self, prompt: list[int], steps: int = 0, temperature: float = 1.0, topp: float = 0.9,
-                 seed: int = 1, *, reference: bool = False) -> Iterator[Token]:
+                 seed: int = 1, *, repeats: int = 0, reference: bool = False) -> Iterator[Token]:
         """Yields the prompt's tokens after BOS and then what the model makes of them, in llama2.c's order.
 
         `steps` is the number of positions, 0 for all the model has. The story ends before BOS or EOS;
-        with `reference` only BOS ends it, as in llama2.c. A seed must not be 0.
+        with `reference` only BOS ends it, as in llama2.c. A seed must not be 0. `repeats` is how often the same
+        four words may come in a row, 0 for as often as the model likes.
         """
         steps = min(steps, self.info.seq_len) if steps > 0 else self.info.seq_len
         ends = {self.info.bos} if reference else {self.info.bos, self.info.eos}
         sampler = ffi.new("duo_sampler *", {"temperature": temperature, "topp": topp, "rng": seed & 2**64 - 1})
+        told = Repetition(repeats) if repeats else None
         token = prompt[0]
         for pos in range(steps):
             given = pos + 1 < len(prompt)
             self.forward(token, pos, logits=not given)
+            if told and not given:
+                for refused in told.refused():
+                    _check(lib.duo_refuse(self._open(), refused))
             following = prompt[pos + 1] if given else _check(lib.duo_sample(self._open(), sampler))
             if following in ends:
                 return
-            yield Token(following, self.decode(token, following), pos, given)
+            piece = self.decode(token, following)
+            if told:
+                told.read(following, piece)
+            yield Token(following, piece, pos, given)
             token = following

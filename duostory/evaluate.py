@@ -44,6 +44,8 @@ def register(subparsers: argparse._SubParsersAction) -> None:
                         help=f"as when telling ({Settings.temperature})")
     parser.add_argument("-p", "--topp", type=float, default=Settings.topp, metavar="P",
                         help=f"as when telling ({Settings.topp})")
+    parser.add_argument("--repeats", type=int, default=Settings.repeats, metavar="N",
+                        help=f"as when telling ({Settings.repeats})")
     parser.add_argument("-n", "--steps", type=int, default=LONGEST, metavar="N",
                         help=f"tokens in which a story should end ({LONGEST}); 0: all that the model can")
     parser.add_argument("--json", action="store_true", help="print JSON, with all stories, instead of a table")
@@ -52,7 +54,7 @@ def register(subparsers: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measures and prints; returns 0."""
-    chosen = {key: getattr(args, key) for key in ("temperature", "topp", "steps")}
+    chosen = {key: getattr(args, key) for key in ("temperature", "topp", "repeats", "steps")}
     config.check(chosen)
     if args.stories < 1:
         raise UsageError("an evaluation needs at least --stories 1")
@@ -192,7 +194,8 @@ def tell(model: Model, prompt: Prompt, settings: Settings, wish: str = "", subje
     """One story. A subject counts when the model mentions it, and not when only the prompt does."""
     ids = model.encode(prompt.header + prompt.opening)
     limit = min(settings.steps or model.info.seq_len, model.info.seq_len)
-    tokens = list(model.generate(ids, limit, settings.temperature, settings.topp, settings.seed))
+    tokens = list(model.generate(ids, limit, settings.temperature, settings.topp, settings.seed,
+                                 repeats=settings.repeats))
     given = b"".join(token.piece for token in tokens if token.prompt)
     made_up = b"".join(token.piece for token in tokens if not token.prompt)
     text = (given + made_up)[len(prompt.header.encode()):].decode("utf-8", "replace").strip()
@@ -259,7 +262,7 @@ def table(report: dict) -> str:
                   "foreseen  {bits_per_character:.4f} bits/character, {tokens_per_character:.3f} tokens/character, "
                   "{tokens_per_second:.0f} tokens/s".format(**text)]
     lines += [f"told      temperature {settings['temperature']:g}, top-p {settings['topp']:g}, "
-              f"at most {settings['steps'] or model['seq_len']} tokens", ""]
+              f"four words in a row {settings['repeats'] or 'any'} times, at most {settings['steps'] or model['seq_len']} tokens", ""]
 
     def row(name: str, cell) -> None:
         lines.append((f"{name:36}" + "".join(f"{cell(column):>10}" for column in columns.values())).rstrip())

@@ -59,7 +59,7 @@ class Story:
         self._given = len(ids)
         self._skip = len(prompt.header.encode())
         self._tokens = model.generate(ids, self._limit, settings.temperature, settings.topp, settings.seed,
-                                      reference=reference)
+                                      repeats=settings.repeats, reference=reference)
         self._reference = reference
         self._the_end = settings.the_end
 

@@ -94,6 +94,9 @@ int duo_forward(duo_model *m, int token, int pos, int want_logits);
 /* vocab_size floats, valid after a forward pass that wanted them; overwritten by duo_sample and duo_forward. */
 const float *duo_logits(const duo_model *m);
 
+/* Keeps the next duo_sample from drawing `token`. Returns DUO_OK or DUO_EARG. */
+int duo_refuse(duo_model *m, int token);
+
 /* Draws the next token from the logits, which it uses up. Returns the token or DUO_EARG. */
 int duo_sample(duo_model *m, duo_sampler *s);
 

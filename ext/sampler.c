@@ -116,6 +116,13 @@ static int sample_topp(const duo_model *m, float temperature, float max, float t
     return heap[left].token;
 }
 
+int duo_refuse(duo_model *m, int token)
+{
+    if (token < 0 || token >= m->info.vocab_size) return DUO_EARG;
+    m->state.logits[token] = -INFINITY;
+    return DUO_OK;
+}
+
 int duo_sample(duo_model *m, duo_sampler *s)
 {
     float *logits = m->state.logits;

@@ -26,7 +26,7 @@ import random
 import re
 import shutil
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +70,12 @@ CHARACTERS = {
 CUT_START = re.compile(
     r"(He|She|It|They|We|His|Her|Their|This|That|And|But|So|Then|When|After|Suddenly)\b"
     r"(?! was (a|an|the|time|once)\b)"  # "It was a sunny day" is a fine beginning
+)
+# What --flagged may have missed: words for which a parent stops reading.
+UNWANTED = re.compile(
+    r"\b(guns?|pistols?|rifles?|bullets?|bombs?|poison\w*|bloody?|kill\w*|murder\w*|drunk|beers?|wine|cigarettes?|"
+    r"stupid|dumb|idiots?|whip\w*|slap\w*|dead|die[ds]?|corpse|grave|naked)\b",
+    re.IGNORECASE,
 )
 STORY_END = re.compile(r"""[.!?]["']?$""")
 
@@ -117,7 +123,7 @@ def fault(story, config, flagged):
         return "cut at the start"
     if not STORY_END.search(story) or story.count('"') % 2:
         return "cut at the end"
-    if flagged and flagged.search(story):
+    if UNWANTED.search(story) or flagged and flagged.search(story):
         return "flagged word"
     if ends_sad(story):
         return "sad ending"
@@ -248,16 +254,23 @@ class Cast:
                 counts[child][name] += 1
         # "May" and "Will" are names too, but more often words.
         girls, boys = ({n: c for n, c in counts[child].items() if c > small[n.lower()]} for child in counts)
-        self.girls = sorted(name for name in girls if girls[name] > 3 * boys.get(name, 0))
-        self.boys = sorted(name for name in boys if boys[name] > 3 * girls.get(name, 0))
+        self.girls = {name: count for name, count in sorted(girls.items()) if count > 3 * boys.get(name, 0)}
+        self.boys = {name: count for name, count in sorted(boys.items()) if count > 3 * girls.get(name, 0)}
+
+    @staticmethod
+    def draw(actors, number, rng):
+        """Some actors, each as likely as the root of its count: the rare ones too rare to be learned stay rare."""
+        # Efraimidis and Spirakis: the largest of u^(1/weight) are a weighted sample without replacement.
+        keys = {actor: rng.random() ** (count**-0.5) for actor, count in actors.items()}
+        return sorted(keys, key=keys.get)[len(keys) - number :]
 
     def recast(self, story, rng):
         words = set(WORD.findall(story))
         roles = {}
-        for group in (self.girls, self.boys, ANIMALS):
+        for group in (self.girls, self.boys, dict.fromkeys(ANIMALS, 1)):
             played = [actor for actor in group if actor in words or PLURAL_OF.get(actor) in words]
-            actors = rng.sample([actor for actor in group if actor not in played], len(played))
-            roles |= dict(zip(played, actors))
+            free = {actor: count for actor, count in group.items() if actor not in played}
+            roles |= dict(zip(played, self.draw(free, len(played), rng)))
         roles |= {PLURAL_OF[old]: PLURAL_OF[new] for old, new in roles.items() if old in PLURAL_OF}
         roles |= {old.capitalize(): new.capitalize() for old, new in roles.items()}
 
@@ -371,10 +384,11 @@ def main():
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--flagged", type=Path, metavar="FILE", help="lines of index, tab, words to avoid")
     parser.add_argument("--tokenizer", type=Path, metavar="FILE", help="keep this one, to train a model further")
-    parser.add_argument("--vocabulary", type=int, default=Config.vocabulary)
-    parser.add_argument("--passes", type=int, default=Config.passes)
+    for field in fields(Config):
+        option = "--" + field.name.replace("_", "-")
+        parser.add_argument(option, type=field.type, default=field.default, help=f"default {field.default}")
     args = parser.parse_args()
-    config = Config(vocabulary=args.vocabulary, passes=args.passes)
+    config = Config(**{field.name: getattr(args, field.name) for field in fields(Config)})
     args.out.mkdir(parents=True, exist_ok=True)
 
     raw = [story for path in args.texts for story in read_stories(path)]
