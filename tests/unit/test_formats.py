@@ -233,6 +233,18 @@ def test_every_way_leads_to_a_model_that_tells_the_same_story(tmp_path, stories2
     assert story(tmp_path / "back.duo") == story(model)
 
 
+@pytest.mark.parametrize("form", ["llama2c-v0", "llama2c-v2", "gguf-f32", "gguf-q8_0"])
+def test_the_story_model_tells_the_same_stories_in_every_form(tmp_path, story_model, form):
+    """Also in Q8_0, because its scales are numbers of half precision."""
+    def stories(path):
+        with Model(path) as model:
+            return [[t.id for t in model.generate([model.info.bos], seed=seed)] for seed in range(1, 6)]
+
+    formats.export(story_model, tmp_path / "there", form)
+    formats.convert(tmp_path / "there", tmp_path / "back.duo", type="q8")
+    assert stories(tmp_path / "back.duo") == stories(story_model)
+
+
 # -------------------------------------------------------------------------------------------- Hugging Face
 
 
