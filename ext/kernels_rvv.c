@@ -1,4 +1,4 @@
-/* kernels_rvv.c - RISC-V with a vector unit: RVV 1.0, or 0.7.1 (T-Head C906, as on the Milk-V Duo). Loops: kernels_rvv.S */
+/* kernels_rvv.c - RISC-V with a vector unit: RVV 1.0, or 0.7.1 (T-Head C906, as on the Milk-V Duo). Loops: loops_rvv.S */
 #if defined(__riscv) && __riscv_xlen == 64
 
 #define _GNU_SOURCE  /* syscall */

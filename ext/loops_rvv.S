@@ -1,4 +1,4 @@
-/* kernels_rvv.S - the RISC-V vector loops, written once and assembled twice: for RVV 1.0 and for RVV 0.7.1 (T-Head C906).
+/* loops_rvv.S - the RISC-V vector loops, written once and assembled twice: for RVV 1.0 and for RVV 0.7.1 (T-Head C906).
  *
  * The two versions differ in vtype and in the encoding of loads, stores and conversions; what else is used here is the same
  * in both. All of it is written with .insn, so that an assembler needs to know neither. No instruction has more than 32
@@ -218,11 +218,11 @@ duo_rvv_version:
 
 #define RVV 07
 .set rvv, 7
-#include "kernels_rvv.S"
+#include "loops_rvv.S"
 #undef RVV
 #define RVV 10
 .set rvv, 10
-#include "kernels_rvv.S"
+#include "loops_rvv.S"
 
 #elif defined(RVV)
 
