@@ -12,7 +12,7 @@ from distutils.unixccompiler import UnixCCompiler
 from cffi import FFI
 
 EXT = Path(__file__).parent
-SOURCES = ["model.c", "crc32.c", "forward.c", "mathf.c", "tokenizer.c", "sampler.c",
+SOURCES = ["model.c", "crc32.c", "forward.c", "attention.c", "mathf.c", "tokenizer.c", "sampler.c",
            "kernels.c", "kernels_scalar.c", "kernels_avx2.c", "kernels_avx512.c", "kernels_neon.c",
            "kernels_rvv.c", "kernels_rvv.S"]
 
