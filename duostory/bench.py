@@ -18,11 +18,12 @@ import time
 from pathlib import Path
 
 from duostory import StoryError, UsageError, models
+from duostory.config import KV_TYPES, Settings
 from duostory.engine import Model, kernels
 
 OPENING = "Once upon a time"
-# dim, hidden, layers, heads, vocabulary, positions: llama2.c's model that the contest used
-SHAPES = {"15M": (288, 768, 6, 6, 32000, 256)}
+# dim, hidden, layers, heads, vocabulary, positions: llama2.c's model that the contest used, and the next larger
+SHAPES = {"15M": (288, 768, 6, 6, 32000, 256), "42M": (512, 1376, 8, 8, 32000, 1024)}
 GROUP_SIZE = 32
 LOGIT_SPREAD = 7.0  # standard deviation
 
@@ -33,6 +34,7 @@ def register(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("model", nargs="?", type=Path, help="model to measure (default: the one that tells stories)")
     parser.add_argument("--shape", choices=SHAPES, help="measure random int8 weights of this shape instead")
     parser.add_argument("--kernel", action="append", choices=kernels(), help="only this kernel (may be repeated)")
+    parser.add_argument("--kv", choices=KV_TYPES, default=Settings.kv, help=f"type of the KV cache ({Settings.kv})")
     parser.add_argument("-n", "--steps", type=int, default=256, metavar="N", help="tokens a story (256)")
     parser.add_argument("--runs", type=int, default=5, metavar="N", help="stories each, of which the median counts (5)")
     parser.add_argument("--against", metavar="PROGRAM", help="also run this program, which takes llama2.c's options, in turn "
@@ -51,26 +53,26 @@ def run(args: argparse.Namespace) -> int:
             source = Path(folder) / f"random{args.shape}.bin"
             write_random(source, args.shape)
         path = models.to_duo(source)
-        report = {"model": args.shape and f"random {args.shape}" or str(source), **facts(path),
+        report = {"model": args.shape and f"random {args.shape}" or str(source), **facts(path, args.kv),
                   "kernels": [measure(path, kernel, args) for kernel in args.kernel or kernels()]}
-        report["first_token_ms"], report["resident_mb"], report["private_mb"] = start_up(path, args.runs)
+        report["first_token_ms"], report["resident_mb"], report["private_mb"] = start_up(path, args)
         if args.against:
             report["against"] = against(shlex.split(args.against), source, args)
     print(json.dumps(report, indent=2) if args.json else table(report))
     return 0
 
 
-def facts(path: Path) -> dict:
-    with Model(path) as model:
+def facts(path: Path, kv: str) -> dict:
+    with Model(path, kv=kv) as model:
         info = model.info
-        return {"type": info.type, "file_mb": mega(info.file_size), "memory_mb": mega(info.memory),
+        return {"type": info.type, "kv": info.kv, "file_mb": mega(info.file_size), "memory_mb": mega(info.memory),
                 "shape": f"{info.dim} x {info.n_layers}, {info.vocab_size} pieces, {info.seq_len} positions"}
 
 
 def measure(path: Path, kernel: str, args: argparse.Namespace) -> dict:
     """Medians for one kernel in this process, on one thread: tokens a second reading a prompt and telling a story."""
     began = time.perf_counter()
-    with Model(path, kernel) as model:
+    with Model(path, kernel, kv=args.kv) as model:
         opened = time.perf_counter() - began
         steps = min(args.steps, model.info.seq_len)
         rates = [tell(model, steps, seed + 1) for seed in range(args.runs)]
@@ -93,11 +95,11 @@ def tell(model: Model, steps: int, seed: int) -> float:
     return told / (time.perf_counter() - began)
 
 
-def start_up(path: Path, runs: int) -> tuple[float, float, float]:
+def start_up(path: Path, args: argparse.Namespace) -> tuple[float, float, float]:
     """From starting the program to its first printed character, ms; resident and private memory at the end, MB."""
     times, memory = [], (0.0, 0.0)
-    command = duostory(path, "--silent", "-s", "1", "-i", OPENING)
-    for _ in range(runs):
+    command = duostory(path, "--silent", "-s", "1", "-i", OPENING, "--kv", args.kv)
+    for _ in range(args.runs):
         began = time.perf_counter()
         with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                               env=environment()) as process:
@@ -137,7 +139,7 @@ def against(program: list[str], checkpoint: Path, args: argparse.Namespace) -> d
     tokenizer = checkpoint.with_name("tokenizer.bin")
     options = [str(checkpoint), "-z", str(tokenizer), "-t", "1.0", "-p", "0.9", "-s", "123", "-n", str(args.steps),
                "-i", OPENING]
-    ours = duostory(*options, "--reference")
+    ours = duostory(*options, "--reference", "--kv", args.kv)
     theirs = [*program, *options]
     pairs = []
     for _ in range(args.runs + 1):
@@ -195,7 +197,7 @@ def write_random(path: Path, shape: str) -> None:
 
 def table(report: dict) -> str:
     lines = [f"{report['model']}: {report['type']}, {report['shape']}, {report['file_mb']:.1f} MB file, "
-             f"{report['memory_mb']:.1f} MB KV cache and buffers; one thread of {os.cpu_count()}", "",
+             f"{report['memory_mb']:.1f} MB {report['kv']} KV cache and buffers; one thread of {os.cpu_count()}", "",
              f"{'kernel':<10}{'open ms':>10}{'prompt tok/s':>15}{'story tok/s':>14}"]
     lines += [f"{k['kernel']:<10}{k['open_ms']:>10.1f}{k['prompt_tok_s']:>15.0f}{k['story_tok_s']:>14.0f}"
               for k in report["kernels"]]

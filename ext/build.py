@@ -13,7 +13,7 @@ from cffi import FFI
 
 EXT = Path(__file__).parent
 # No two may have the same name but for the ending: their objects would be one file.
-SOURCES = ["model.c", "crc32.c", "forward.c", "mathf.c", "tokenizer.c", "sampler.c",
+SOURCES = ["model.c", "crc32.c", "forward.c", "attention.c", "mathf.c", "tokenizer.c", "sampler.c",
            "kernels.c", "kernels_scalar.c", "kernels_avx2.c", "kernels_avx512.c", "kernels_neon.c",
            "kernels_rvv.c", "loops_rvv.S"]
 

@@ -22,7 +22,7 @@
  *     duo_close(m);
  *
  * The numbers are those of llama2.c (run.c and runq.c, built without floating-point contraction), to the last bit,
- * with every kernel.
+ * with every kernel; only with a KV cache in q8 they are others, and again the same with every kernel.
  *
  * Rules that hold for every function:
  *   - The library never prints, never exits and keeps no global state. All memory is taken in duo_open.
@@ -43,7 +43,7 @@ enum {
     DUO_EFORMAT = -2,  /* it is not a .duo file this library reads, or it is damaged */
     DUO_EMEMORY = -3,  /* not enough memory for the KV cache and buffers */
     DUO_EKERNEL = -4,  /* no such kernel, not on this processor, or its self-test failed */
-    DUO_EARG = -5,     /* an argument is out of range: token, position, temperature, top-p */
+    DUO_EARG = -5,     /* an argument is out of range: token, position, temperature, top-p, type of KV cache */
     DUO_ESPACE = -6,   /* the output array is too small */
 };
 
@@ -54,12 +54,20 @@ enum {
 
 typedef struct duo_model duo_model;
 
+/* How to open a model. With all of it zero, the story is llama2.c's. */
+typedef struct {
+    const char *kernel;     /* a name from duo_kernels(); NULL: the fastest that this processor has */
+    const char *kv;         /* type of the KV cache. "f32" or NULL: exact; "q8": about a quarter of the memory, for heads
+                             * (dim / n_heads) of a multiple of 4 */
+} duo_options;
+
 /* Shape and facts of an open model; all pointers live until duo_close. */
 typedef struct {
     int dim, hidden_dim, n_layers, n_heads, n_kv_heads, vocab_size, seq_len, group_size;
     int bos, eos;
     const char *kernel;     /* name of the kernel in use */
     const char *type;       /* of the weights: "f32", "q8" or "q4" (of wq in the first layer) */
+    const char *kv;         /* of the KV cache: "f32" or "q8" */
     const char *metadata;   /* `key: value` lines, UTF-8, not NUL-terminated */
     size_t metadata_size;   /* bytes */
     size_t file_size;       /* bytes, mapped read-only and shared */
@@ -75,11 +83,10 @@ typedef struct {
     uint64_t rng;
 } duo_sampler;
 
-/* Opens `path`, checks it whole (sizes, offsets, CRC-32) and allocates what forward passes need.
- * `kernel` is a name from duo_kernels() or NULL for the fastest that this processor has and that agrees with the
- * scalar one on a self-test. On success *out is the caller's, to be given to duo_close. On failure *out is NULL and
- * `why`, DUO_ERROR_SIZE bytes, holds one sentence about this file. */
-int duo_open(const char *path, const char *kernel, duo_model **out, char *why);
+/* Opens `path`, checks it whole (sizes, offsets, CRC-32) and allocates what forward passes need. `options` may be NULL.
+ * The kernel must agree with the scalar one on a self-test. On success *out is the caller's, to be given to duo_close. On
+ * failure *out is NULL and `why`, DUO_ERROR_SIZE bytes, holds one sentence about this file. */
+int duo_open(const char *path, const duo_options *options, duo_model **out, char *why);
 
 /* Frees everything; NULL is fine. */
 void duo_close(duo_model *m);

@@ -69,38 +69,6 @@ static void rope(const duo_model *m, float *restrict v, size_t n, size_t pos)
         }
 }
 
-/* Keys lie with 32 positions in the lanes, so that scores form 32 dot products in the scalar order. */
-static void store_key(const duo_model *m, float *cache, size_t pos)
-{
-    size_t head = m->head_size, positions = duo_padded(m->info.seq_len);
-    for (int h = 0; h < m->info.n_kv_heads; h++) {
-        float *lane = cache + h * positions * head + pos / DUO_LANES * DUO_LANES * head + pos % DUO_LANES;
-        for (size_t i = 0; i < head; i++) lane[i * DUO_LANES] = m->state.k[h * head + i];
-    }
-}
-
-static void store_value(const duo_model *m, float *cache, const float *v, size_t pos)
-{
-    size_t head = m->head_size, positions = duo_padded(m->info.seq_len);
-    for (int h = 0; h < m->info.n_kv_heads; h++)
-        memcpy(cache + (h * positions + pos) * head, v + h * head, head * sizeof(float));
-}
-
-/* Grouped-query attention (Ainslie et al., arXiv 2305.13245): out [dim] over positions 0 .. pos */
-static void attention(duo_model *m, float *out, const float *keys, const float *values, size_t pos)
-{
-    duo_state *s = &m->state;
-    const duo_kernel *k = m->kernel;
-    size_t head = m->head_size, per_kv = m->info.n_heads / m->info.n_kv_heads;
-    size_t kv_size = duo_padded(m->info.seq_len) * head;
-    for (int h = 0; h < m->info.n_heads; h++) {
-        size_t kv = h / per_kv * kv_size;
-        k->scores(s->score, s->q + h * head, keys + kv, head, pos + 1, sqrtf(head));
-        duo_softmax(k, s->score, pos + 1);
-        k->mix(out + h * head, s->score, values + kv, head, pos + 1);
-    }
-}
-
 static void add(float *restrict x, const float *restrict y, size_t n)
 {
 #pragma GCC unroll 4
@@ -114,13 +82,11 @@ int duo_forward(duo_model *m, int token, int pos, int want_logits)
 
     duo_state *s = &m->state;
     size_t dim = p->dim, hidden = p->hidden_dim;
-    size_t layer_cache = p->n_kv_heads * duo_padded(p->seq_len) * m->head_size;
     float *x = s->x;
 
     embed(m, x, token);
     for (int l = 0; l < p->n_layers; l++) {
         const duo_layer *w = &m->layers[l];
-        float *keys = s->key_cache + l * layer_cache, *values = s->value_cache + l * layer_cache;
 
         rmsnorm(s->xb, x, w->attention_norm, dim, m->norm_eps);
         quantize(m, s->xb, dim);
@@ -129,9 +95,8 @@ int duo_forward(duo_model *m, int token, int pos, int want_logits)
         matvec(m, s->xb2, &w->wv, s->xb);
         rope(m, s->q, dim, pos);
         rope(m, s->k, m->kv_dim, pos);
-        store_key(m, keys, pos);
-        store_value(m, values, s->xb2, pos);
-        attention(m, s->xb, keys, values, pos);
+        duo_remember(m, l, s->xb2, pos);
+        duo_attend(m, s->xb, l, pos);
 
         quantize(m, s->xb, dim);
         matvec(m, s->xb2, &w->wo, s->xb);

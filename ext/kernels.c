@@ -37,7 +37,8 @@ typedef struct {
 } inputs;
 
 typedef struct {
-    float gemv_f32[ROWS], gemv_q8[ROWS], gemv_q4[ROWS], scale[COLS / GROUP], scores[PADDED], mix[PADDED], exp[COLS], swiglu[COLS], block_max[2];
+    float gemv_f32[ROWS], gemv_q8[ROWS], gemv_q4[ROWS], scale[COLS / GROUP], scores[PADDED], mix[PADDED], mix_q8[HEAD];
+    float exp[COLS], swiglu[COLS], block_max[2];
     int8_t q[COLS];
 } outputs;
 
@@ -83,6 +84,7 @@ static void run(const duo_kernel *k, const inputs *in, outputs *out)
     k->quantize(out->q, out->scale, in->x, COLS, GROUP);
     k->scores(out->scores, in->x, in->keys, HEAD, POSITIONS, 4.5f);
     k->mix(out->mix, in->x, in->values, HEAD, POSITIONS);
+    k->mix_q8(out->mix_q8, in->q, in->scale, (const int8_t *)in->q8 + 128, HEAD, COLS);
     memcpy(out->exp, in->x, sizeof out->exp);
     k->exp_shifted(out->exp, COLS, 2.0f);
     memcpy(out->swiglu, in->x, sizeof out->swiglu);
@@ -114,7 +116,7 @@ const duo_kernel *duo_kernel_choose(const char *name)
 
 /* ---------------------------------------------------------------------------- */
 
-void duo_softmax(const duo_kernel *k, float *x, size_t n)
+float duo_exp_all(const duo_kernel *k, float *x, size_t n)
 {
     float max = x[0], sum = 0.0f, largest[DUO_LANES];
     for (size_t start = 0, count; start < n; start += count) {
@@ -126,6 +128,12 @@ void duo_softmax(const duo_kernel *k, float *x, size_t n)
     k->exp_shifted(x, n, max);
 #pragma GCC unroll 4
     for (size_t i = 0; i < n; i++) sum += x[i];
+    return sum;
+}
+
+void duo_softmax(const duo_kernel *k, float *x, size_t n)
+{
+    float sum = duo_exp_all(k, x, n);
 #pragma GCC unroll 4
     for (size_t i = 0; i < n; i++) x[i] /= sum;
 }

@@ -40,6 +40,11 @@ typedef struct {
     /* out[head] = sum over t < n of a[t] * v[t][head]. */
     void (*mix)(float *out, const float *a, const float *v, size_t head, size_t n);
 
+    /* out[head] = the sum of a quantised mix: blocks of 32 positions t add float(integer sum of a[t] * v[t][head]) * as.
+     * a[n], as[n / 32] from quantize in groups of 32, of which the last block may be a part; head and n are multiples of 4.
+     * Writes no further than head. */
+    void (*mix_q8)(float *out, const int8_t *a, const float *as, const int8_t *v, size_t head, size_t n);
+
     /* x[i] = exp(x[i] - shift). */
     void (*exp_shifted)(float *x, size_t n, float shift);
 
@@ -74,6 +79,9 @@ const duo_kernel *duo_kernel_at(int i);
 
 /* The kernel called `name`, or with NULL the fastest that agrees with scalar. NULL when there is none. */
 const duo_kernel *duo_kernel_choose(const char *name);
+
+/* x[n] becomes exp(x - its largest); returns the sum. */
+float duo_exp_all(const duo_kernel *k, float *x, size_t n);
 
 /* x[n] becomes a probability distribution. */
 void duo_softmax(const duo_kernel *k, float *x, size_t n);

@@ -171,6 +171,29 @@ static void mix(float *out, const float *a, const float *v, size_t head, size_t 
     }
 }
 
+static void mix_q8(float *out, const int8_t *a, const float *as, const int8_t *v, size_t head, size_t n)
+{
+    for (size_t i = 0; i < head; i += 8) {
+        size_t count = head - i < 8 ? head - i : 8;
+        __m256 sum = _mm256_setzero_ps();
+        for (size_t start = 0; start < n; start += DUO_LANES) {
+            size_t end = n - start < DUO_LANES ? n : start + DUO_LANES;
+            __m256i dot = _mm256_setzero_si256();
+            for (size_t t = start; t < end; t += 2) {   /* two positions of each number side by side */
+                int64_t first = 0, second = 0;
+                memcpy(&first, v + t * head + i, count);
+                memcpy(&second, v + (t + 1) * head + i, count);
+                __m128i pairs = _mm_unpacklo_epi8(_mm_cvtsi64_si128(first), _mm_cvtsi64_si128(second));
+                __m256i weights = _mm256_set1_epi32((int32_t)((uint32_t)a[t + 1] << 16 | (uint16_t)a[t]));
+                dot = _mm256_add_epi32(dot, _mm256_madd_epi16(_mm256_cvtepi8_epi16(pairs), weights));
+            }
+            sum = _mm256_add_ps(sum, _mm256_mul_ps(_mm256_cvtepi32_ps(dot), _mm256_set1_ps(as[start / DUO_LANES])));
+        }
+        if (count == 8) _mm256_storeu_ps(out + i, sum);
+        else _mm_storeu_ps(out + i, _mm256_castps256_ps128(sum));
+    }
+}
+
 /* duo_expf in four lanes. */
 static inline __m128 exp4(__m128 x)
 {
@@ -223,7 +246,7 @@ static void block_max(float *max, const float *x, size_t n)
 }
 
 const duo_kernel duo_kernel_avx2 = {
-    "avx2", supported, gemv_f32, gemv_q8, gemv_q4, quantize, scores, mix, exp_shifted, swiglu, block_max,
+    "avx2", supported, gemv_f32, gemv_q8, gemv_q4, quantize, scores, mix, mix_q8, exp_shifted, swiglu, block_max,
 };
 
 #endif

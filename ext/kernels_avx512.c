@@ -179,6 +179,27 @@ static void mix(float *out, const float *a, const float *v, size_t head, size_t 
     }
 }
 
+static void mix_q8(float *out, const int8_t *a, const float *as, const int8_t *v, size_t head, size_t n)
+{
+    for (size_t i = 0; i < head; i += 16) {
+        __mmask16 lanes = below(i, head);
+        __m512 sum = _mm512_setzero_ps();
+        for (size_t start = 0; start < n; start += DUO_LANES) {
+            size_t end = n - start < DUO_LANES ? n : start + DUO_LANES;
+            __m512i dot = _mm512_setzero_si512();
+            for (size_t t = start; t < end; t += 2) {   /* two positions of each number side by side */
+                __m128i first = _mm_maskz_loadu_epi8(lanes, v + t * head + i);
+                __m128i second = _mm_maskz_loadu_epi8(lanes, v + (t + 1) * head + i);
+                __m256i pairs = _mm256_set_m128i(_mm_unpackhi_epi8(first, second), _mm_unpacklo_epi8(first, second));
+                __m512i weights = _mm512_set1_epi32((int32_t)((uint32_t)a[t + 1] << 16 | (uint16_t)a[t]));
+                dot = _mm512_add_epi32(dot, _mm512_madd_epi16(_mm512_cvtepi8_epi16(pairs), weights));
+            }
+            sum = _mm512_add_ps(sum, _mm512_mul_ps(_mm512_cvtepi32_ps(dot), _mm512_set1_ps(as[start / DUO_LANES])));
+        }
+        _mm512_mask_storeu_ps(out + i, lanes, sum);
+    }
+}
+
 /* duo_expf in eight lanes. */
 static inline __m256 exp8(__m256 x)
 {
@@ -227,7 +248,7 @@ static void block_max(float *max, const float *x, size_t n)
 }
 
 const duo_kernel duo_kernel_avx512 = {
-    "avx512", supported, gemv_f32, gemv_q8, gemv_q4, quantize, scores, mix, exp_shifted, swiglu, block_max,
+    "avx512", supported, gemv_f32, gemv_q8, gemv_q4, quantize, scores, mix, mix_q8, exp_shifted, swiglu, block_max,
 };
 
 #endif

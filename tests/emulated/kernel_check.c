@@ -64,7 +64,7 @@ static void make_groups(int groups, int bytes, int pattern)
 
 static void check_gemv_quantised(void)
 {
-    static const int rows[] = {1, 31, 32, 33, 96}, groups[] = {4, 8, 12, 20, 32, 64, 100, 256}, counts[] = {1, 2, 5};
+    static const int rows[] = {1, 31, 32, 33, 96}, groups[] = {4, 8, 12, 20, 32, 48, 64, 100, 256, 1000}, counts[] = {1, 2, 5};
     for (int r = 0; r < COUNT(rows); r++)
         for (int g = 0; g < COUNT(groups); g++)
             for (int c = 0; c < COUNT(counts); c++)
@@ -96,7 +96,7 @@ static void check_gemv_f32(void)
 
 static void check_quantize(void)
 {
-    static const int groups[] = {4, 8, 12, 20, 32, 36, 64, 100, 256};
+    static const int groups[] = {4, 8, 12, 20, 32, 36, 48, 64, 100, 256, 1000};
     static const float sizes[] = {1.0f, 0x1p-120f, 0x1p-126f, 0x1p-149f, 0.0f, 0x1p125f, INFINITY, NAN};
     for (int g = 0; g < COUNT(groups); g++)
         for (int s = 0; s < COUNT(sizes); s++)
@@ -127,6 +127,22 @@ static void check_attention(void)
                  k->scores(y, b, cache, heads[h], positions[p], sqrtf((float)heads[h])));
             BOTH("mix", (size_t)heads[h], heads[h], positions[p], 0, k->mix(y, b, cache, heads[h], positions[p]));
         }
+}
+
+static void check_mix_q8(void)
+{
+    static const int heads[] = {4, 8, 12, 16, 20, 28, 32, 36, 48, 64, 68, 132}, positions[] = {4, 8, 28, 32, 36, 64, 100};
+    int8_t *values = (int8_t *)weights;
+    for (int h = 0; h < COUNT(heads); h++)
+        for (int p = 0; p < COUNT(positions); p++)
+            for (int pattern = 0; pattern < 4; pattern++) {
+                int head = heads[h], n = positions[p];
+                for (int i = 0; i < head * n; i++)
+                    values[i] = (int8_t)(pattern == 0 ? 127 : pattern == 1 ? -127 : (int)(draw() >> 8) % 255 - 127);
+                for (int i = 0; i < n; i++) q[i] = (int8_t)(pattern <= 2 ? 127 : (int)(draw() >> 8) % 255 - 127);
+                BOTH("mix_q8", (size_t)head, head, n, pattern, k->mix_q8(y, q, b, values, head, n));
+                compare("mix_q8 beyond its head", a + head, got + head, GUARD, head, n, pattern);
+            }
 }
 
 static void check_functions(void)
@@ -163,6 +179,7 @@ int main(void)
         check_gemv_f32();
         check_quantize();
         check_attention();
+        check_mix_q8();
         check_functions();
         printf("%s %d\n", kernel->name, cases);
     }

@@ -1,6 +1,6 @@
 /* tell.c - tells stories as llama2.c prints them, for machines that are only there to be emulated.
  *
- * usage: tell MODEL KERNEL {TEMPERATURE TOPP SEED STEPS PROMPT}...
+ * usage: tell MODEL KERNEL KV {TEMPERATURE TOPP SEED STEPS PROMPT}...
  * Each story is followed by a NUL. Without a story it prints the kernels' names. */
 #include "duostory.h"
 
@@ -30,17 +30,17 @@ static void tell(duo_model *m, float temperature, float topp, uint64_t seed, int
 
 int main(int argc, char **argv)
 {
-    if (argc < 3) {
+    if (argc < 4) {
         for (int i = 0; duo_kernels(i); i++) puts(duo_kernels(i));
         return 0;
     }
     duo_model *m;
     char why[DUO_ERROR_SIZE];
-    if (duo_open(argv[1], argv[2], &m, why) != DUO_OK) {
+    if (duo_open(argv[1], &(duo_options){.kernel = argv[2], .kv = argv[3]}, &m, why) != DUO_OK) {
         fprintf(stderr, "%s\n", why);
         return 1;
     }
-    for (char **a = argv + 3; a + 5 <= argv + argc; a += 5)
+    for (char **a = argv + 4; a + 5 <= argv + argc; a += 5)
         tell(m, strtof(a[0], NULL), strtof(a[1], NULL), strtoull(a[2], NULL, 10), atoi(a[3]), a[4]);
     duo_close(m);
     return 0;

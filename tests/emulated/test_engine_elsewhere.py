@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from duostory.engine import Model
 from tests.conftest import ROOT
 from tests.unit.test_engine import GOLDENS, goldens, random15m  # noqa: F401 (a fixture)
 
@@ -80,5 +81,13 @@ def test_kernels_agree_to_the_bit(machine, build):
 def test_stories_equal_the_reference(request, machine, build, shared, name, some):
     model, rows = request.getfixturevalue(GOLDENS[name]), goldens(shared, name)[some]
     stories = [(row["temperature"], row["topp"], row["seed"], row["steps"], row["prompt"] or "") for row in rows]
-    told = run(machine, build("tell", machine[1]), model, machine[2][0], *(x for story in stories for x in story))
+    told = run(machine, build("tell", machine[1]), model, machine[2][0], "f32", *(x for story in stories for x in story))
     assert told.split("\0")[:-1] == [row["text"] for row in rows]
+
+
+@pytest.mark.parametrize("machine", STORYTELLERS, indirect=True)
+def test_a_q8_cache_tells_the_same_story_everywhere(machine, build, stories260k):
+    with Model(stories260k, "scalar", kv="q8") as model:
+        story = b"".join(token.piece for token in model.generate(model.encode("Once"), 200, 1.0, 0.9, 5, reference=True))
+    told = run(machine, build("tell", machine[1]), stories260k, machine[2][0], "q8", 1.0, 0.9, 5, 200, "Once")
+    assert told == story.decode() + "\0"

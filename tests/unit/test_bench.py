@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 
 import pytest
@@ -19,10 +20,14 @@ sys.exit(len(sys.argv) != 14)
 
 def test_the_table(tmp_path, story_model):
     (tmp_path / "m.duo").symlink_to(story_model)
-    result = run(tmp_path, "bench", "m.duo", "--runs", "1", "-n", "30", "--kernel", "scalar",
-                 env={"DUOSTORY_STEPS": "1", "DUOSTORY_SILENT": "nonsense"})
-    assert result.returncode == 0, result.stderr
-    assert b"scalar" in result.stdout and b"first token" in result.stdout and not result.stderr
+    memory = {}
+    for kv in ("f32", "q8"):
+        result = run(tmp_path, "bench", "m.duo", "--runs", "1", "-n", "30", "--kernel", "scalar", "--kv", kv,
+                     env={"DUOSTORY_STEPS": "1", "DUOSTORY_SILENT": "nonsense", "DUOSTORY_KV": "nonsense"})
+        assert result.returncode == 0, result.stderr
+        assert b"scalar" in result.stdout and b"first token" in result.stdout and not result.stderr
+        memory[kv] = float(re.search(rf"([\d.]+) MB {kv} KV cache", result.stdout.decode())[1])
+    assert memory["q8"] < memory["f32"] / 2
 
 
 def test_against_another_program(tmp_path, checkpoint260k):
