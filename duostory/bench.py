@@ -1,7 +1,8 @@
 """`python -m duostory bench`: how fast this machine tells, measured on this machine.
 
 A token's time does not depend on what the weights are, so speed can be measured on random ones of any shape. Only ratios
-from one run mean anything on a machine that others use too: `--against` runs another program and ours in turn.
+from one run mean anything on a machine that others use too: `--against` and `--llama-bench` run another program and ours in
+turn.
 """
 
 import argparse
@@ -25,6 +26,7 @@ OPENING = "Once upon a time"
 SHAPES = {"15M": (288, 768, 6, 6, 32000, 256)}
 GROUP_SIZE = 32
 LOGIT_SPREAD = 7.0  # standard deviation
+REPETITIONS = 5  # of which the best counts against llama-bench
 
 
 def register(subparsers: argparse._SubParsersAction) -> None:
@@ -37,6 +39,8 @@ def register(subparsers: argparse._SubParsersAction) -> None:
     parser.add_argument("--runs", type=int, default=5, metavar="N", help="stories each, of which the median counts (5)")
     parser.add_argument("--against", metavar="PROGRAM", help="also run this program, which takes llama2.c's options, in turn "
                         "with duostory, and compare speed and story; MODEL must be in llama2.c's format")
+    parser.add_argument("--llama-bench", metavar="PROGRAM", help="also run this program, llama.cpp's llama-bench, on the same "
+                        "weights as GGUF F32, Q8_0 or Q4_0, in turn with duostory, and compare speed")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.set_defaults(run=run)
 
@@ -50,38 +54,51 @@ def run(args: argparse.Namespace) -> int:
         if args.shape:
             source = Path(folder) / f"random{args.shape}.bin"
             write_random(source, args.shape)
-        path = models.to_duo(source)
-        report = {"model": args.shape and f"random {args.shape}" or str(source), **facts(path),
-                  "kernels": [measure(path, kernel, args) for kernel in args.kernel or kernels()]}
-        report["first_token_ms"], report["resident_mb"], report["private_mb"] = start_up(path, args.runs)
+        paths, refused = of_each_type(models.to_duo(source), Path(folder))
+        report = {"model": args.shape and f"random {args.shape}" or str(source), "shape": shape(paths),
+                  "rows": [measure(path, kernel, args) for path in paths.values() for kernel in args.kernel or kernels()],
+                  "refused": refused}
         if args.against:
             report["against"] = against(shlex.split(args.against), source, args)
+        if args.llama_bench:
+            report["llama_bench"] = [llama_bench(shlex.split(args.llama_bench), path, args) for path in paths.values()]
     print(json.dumps(report, indent=2) if args.json else table(report))
     return 0
 
 
-def facts(path: Path) -> dict:
-    with Model(path) as model:
-        info = model.info
-        return {"type": info.type, "file_mb": mega(info.file_size), "memory_mb": mega(info.memory),
-                "shape": f"{info.dim} x {info.n_layers}, {info.vocab_size} pieces, {info.seq_len} positions"}
+def of_each_type(model: Path, folder: Path) -> tuple[dict[str, Path], dict[str, str]]:
+    """The model as it is, as q8 and as q4, by type; and why a type cannot be made."""
+    from duostory import formats
+
+    with Model(model) as m:
+        paths, refused, group_size = {m.info.type: model}, {}, m.info.group_size or None
+    for type in ("q8", "q4"):
+        if type not in paths:
+            try:
+                formats.convert(model, folder / f"{type}.duo", type=type, group_size=group_size)
+                paths[type] = folder / f"{type}.duo"
+            except StoryError as e:
+                refused[type] = str(e)
+    return paths, refused
+
+
+def shape(paths: dict[str, Path]) -> str:
+    with Model(next(iter(paths.values()))) as model:
+        i = model.info
+    return f"{i.dim} x {i.n_layers}, {i.vocab_size} pieces, {i.seq_len} positions, {mega(i.memory):.1f} MB KV cache and buffers"
 
 
 def measure(path: Path, kernel: str, args: argparse.Namespace) -> dict:
-    """Medians for one kernel in this process, on one thread: tokens a second reading a prompt and telling a story."""
+    """Medians for one model and kernel, on one thread: tokens a second reading a prompt and telling a story, and starting up."""
     began = time.perf_counter()
     with Model(path, kernel) as model:
         opened = time.perf_counter() - began
         steps = min(args.steps, model.info.seq_len)
-        rates = [tell(model, steps, seed + 1) for seed in range(args.runs)]
-        prompt = []
-        for _ in range(args.runs):
-            began = time.perf_counter()
-            for pos in range(steps):
-                model.forward(pos % model.info.vocab_size, pos, logits=False)
-            prompt.append(steps / (time.perf_counter() - began))
-    return {"kernel": kernel, "open_ms": 1000 * opened, "prompt_tok_s": statistics.median(prompt),
-            "story_tok_s": statistics.median(rates)}
+        story = [tell(model, steps, seed + 1) for seed in range(args.runs)]
+        prompt = [read(model, steps) for _ in range(args.runs)]
+        row = {"type": model.info.type, "kernel": kernel, "file_mb": mega(model.info.file_size), "open_ms": 1000 * opened,
+               "prompt_tok_s": statistics.median(prompt), "story_tok_s": statistics.median(story)}
+    return row | start_up(path, kernel, args.runs)
 
 
 def tell(model: Model, steps: int, seed: int) -> float:
@@ -93,10 +110,26 @@ def tell(model: Model, steps: int, seed: int) -> float:
     return told / (time.perf_counter() - began)
 
 
-def start_up(path: Path, runs: int) -> tuple[float, float, float]:
-    """From starting the program to its first printed character, ms; resident and private memory at the end, MB."""
+def read(model: Model, steps: int) -> float:
+    """Tokens a second over a prompt of `steps` tokens."""
+    began = time.perf_counter()
+    for pos in range(steps):
+        model.forward(pos % model.info.vocab_size, pos, logits=pos + 1 == steps)
+    return steps / (time.perf_counter() - began)
+
+
+def go_on(model: Model, steps: int) -> float:
+    """Tokens a second over `steps` tokens that are not known beforehand, without drawing them, as llama-bench counts."""
+    began = time.perf_counter()
+    for pos in range(steps):
+        model.forward(pos % model.info.vocab_size, pos)
+    return steps / (time.perf_counter() - began)
+
+
+def start_up(path: Path, kernel: str, runs: int) -> dict[str, float]:
+    """From starting the program to its first printed character, ms; resident and private memory then, MB."""
     times, memory = [], (0.0, 0.0)
-    command = duostory(path, "--silent", "-s", "1", "-i", OPENING)
+    command = duostory(path, "--silent", "-s", "1", "-i", OPENING, "--kernel", kernel)
     for _ in range(runs):
         began = time.perf_counter()
         with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
@@ -105,8 +138,8 @@ def start_up(path: Path, runs: int) -> tuple[float, float, float]:
                 raise StoryError(f"{shlex.join(command)} told nothing; run it to see why")
             times.append(1000 * (time.perf_counter() - began))
             memory = max(memory, resident(process.pid))
-            process.stdout.read()
-    return statistics.median(times), *memory
+            process.terminate()
+    return {"first_token_ms": statistics.median(times), "resident_mb": memory[0], "private_mb": memory[1]}
 
 
 def duostory(*args: str | Path) -> list[str]:
@@ -143,23 +176,70 @@ def against(program: list[str], checkpoint: Path, args: argparse.Namespace) -> d
     for _ in range(args.runs + 1):
         pairs.append((achieved(ours), achieved(theirs)))
     (story, _), (their_story, _) = pairs.pop(0)  # a warm-up, but its stories are as good as any
-    rates = [(a[1], b[1]) for a, b in pairs]
-    return {"program": shlex.join(program), "ours_tok_s": statistics.median(a for a, _ in rates),
-            "theirs_tok_s": statistics.median(b for _, b in rates), "ratios": sorted(a / b for a, b in rates),
-            "ratio": statistics.median(a / b for a, b in rates), "same_story": story == their_story}
+    return {"program": shlex.join(program), "same_story": story == their_story,
+            **compared([(ours, theirs) for (_, ours), (_, theirs) in pairs])}
 
 
 def achieved(command: list[str]) -> tuple[bytes, float]:
     """The story that a llama2.c-like program prints, and the speed it reports."""
+    done = output(command)
+    rates = re.findall(rb"achieved tok/s: ([\d.]+)", done.stderr)
+    if not rates:
+        raise StoryError(f"{command[0]} reported no speed{last_line(done)}")
+    return done.stdout, float(rates[-1])
+
+
+def output(command: list[str]) -> subprocess.CompletedProcess:
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=environment())
     except OSError as e:
         raise StoryError(f"cannot run {command[0]}: {e.strerror}") from e
-    rates = re.findall(rb"achieved tok/s: ([\d.]+)", done.stderr)
-    if done.returncode or not rates:
-        last = (done.stderr.decode(errors="replace").strip().splitlines() or ["it printed nothing"])[-1]
-        raise StoryError(f"{command[0]} reported no speed (exit status {done.returncode}): {last}")
-    return done.stdout, float(rates[-1])
+    if done.returncode:
+        raise StoryError(f"{command[0]} reported no speed{last_line(done)}")
+    return done
+
+
+def last_line(done: subprocess.CompletedProcess) -> str:
+    lines = done.stderr.decode(errors="replace").strip().splitlines() or ["it printed nothing"]
+    return f" (exit status {done.returncode}): {lines[-1]}"
+
+
+def llama_bench(program: list[str], path: Path, args: argparse.Namespace) -> dict:
+    """Runs llama-bench and our forward passes in turn, on one thread; ratios of each pair for prompt ("pp") and story ("tg").
+
+    Both take the best of several repetitions, because what else runs on the machine only ever makes one slower.
+    """
+    from duostory import formats
+
+    with tempfile.TemporaryDirectory(prefix="duostory-bench-") as folder, Model(path) as model:
+        gguf = Path(folder) / "model.gguf"
+        formats.export(path, gguf, {"f32": "gguf-f32", "q8": "gguf-q8_0", "q4": "gguf-q4_0"}[model.info.type])
+        steps = min(args.steps, model.info.seq_len)
+        command = [shutil.which(program[0]) or program[0], *program[1:], "-m", str(gguf), "-t", "1", "-ngl", "0",
+                   "-p", str(steps), "-n", str(steps), "-r", str(REPETITIONS), "-o", "json"]
+        pairs = []
+        for _ in range(args.runs):
+            ours = {"pp": max(read(model, steps) for _ in range(REPETITIONS)),
+                    "tg": max(go_on(model, steps) for _ in range(REPETITIONS))}
+            pairs.append((ours, rates(command)))
+    return {"program": shlex.join(program), "type": model.info.type} | {
+        test: compared([(ours[test], theirs[test]) for ours, theirs in pairs]) for test in ("pp", "tg")}
+
+
+def compared(pairs: list[tuple[float, float]]) -> dict:
+    """Medians of our and their speed, and the ratio of each pair in order of size."""
+    ratios = sorted(ours / theirs for ours, theirs in pairs)
+    return {"ours_tok_s": statistics.median(ours for ours, _ in pairs), "theirs_tok_s": statistics.median(theirs for _, theirs in pairs),
+            "ratio": statistics.median(ratios), "ratios": ratios}
+
+
+def rates(command: list[str]) -> dict[str, float]:
+    """The best of llama-bench's samples of each test, tokens a second."""
+    done = output(command)
+    try:
+        return {"pp" if test["n_prompt"] else "tg": max(test["samples_ts"]) for test in json.loads(done.stdout)}
+    except (ValueError, KeyError, TypeError) as e:
+        raise StoryError(f"{command[0]} reported no speed as llama-bench does{last_line(done)}") from e
 
 
 def write_random(path: Path, shape: str) -> None:
@@ -194,18 +274,24 @@ def write_random(path: Path, shape: str) -> None:
 
 
 def table(report: dict) -> str:
-    lines = [f"{report['model']}: {report['type']}, {report['shape']}, {report['file_mb']:.1f} MB file, "
-             f"{report['memory_mb']:.1f} MB KV cache and buffers; one thread of {os.cpu_count()}", "",
-             f"{'kernel':<10}{'open ms':>10}{'prompt tok/s':>15}{'story tok/s':>14}"]
-    lines += [f"{k['kernel']:<10}{k['open_ms']:>10.1f}{k['prompt_tok_s']:>15.0f}{k['story_tok_s']:>14.0f}"
-              for k in report["kernels"]]
-    lines += ["", f"start of the program to first token {report['first_token_ms']:.0f} ms, "
-              f"resident {report['resident_mb']:.1f} MB, of them private {report['private_mb']:.1f} MB"]
+    lines = [f"{report['model']}: {report['shape']}; one thread of {os.cpu_count()}", "",
+             f"{'weights':<9}{'kernel':<8}{'file MB':>9}{'private MB':>12}{'open ms':>9}{'first token ms':>16}"
+             f"{'prompt tok/s':>14}{'story tok/s':>13}"]
+    lines += [f"{r['type']:<9}{r['kernel']:<8}{r['file_mb']:>9.1f}{r['private_mb']:>12.1f}{r['open_ms']:>9.1f}"
+              f"{r['first_token_ms']:>16.0f}{r['prompt_tok_s']:>14.0f}{r['story_tok_s']:>13.0f}" for r in report["rows"]]
+    lines += [f"{type}: {why}" for type, why in report["refused"].items()]
     if versus := report.get("against"):
-        lines.append(f"against {versus['program']}: {versus['ours_tok_s']:.0f} and {versus['theirs_tok_s']:.0f} tok/s, "
-                     f"ratio {versus['ratio']:.2f} (pairs {versus['ratios'][0]:.2f} to {versus['ratios'][-1]:.2f}), "
-                     f"{'the same story' if versus['same_story'] else 'ANOTHER STORY'}")
+        same = "the same story" if versus["same_story"] else "ANOTHER STORY"
+        lines += ["", f"against {versus['program']}: {ratio(versus)}, {same}"]
+    for versus in report.get("llama_bench", []):
+        lines += ["", f"against {versus['program']}, {versus['type']}", f"  prompt: {ratio(versus['pp'])}",
+                  f"  story: {ratio(versus['tg'])}"]
     return "\n".join(lines)
+
+
+def ratio(versus: dict) -> str:
+    return (f"{versus['ours_tok_s']:.0f} and {versus['theirs_tok_s']:.0f} tok/s, ratio {versus['ratio']:.2f} "
+            f"(pairs {versus['ratios'][0]:.2f} to {versus['ratios'][-1]:.2f})")
 
 
 def mega(n: int) -> float:
