@@ -30,16 +30,16 @@ typedef struct {
     const char *text;
 } duo_vocab;
 
-/* Activations of one token; every array has room for the next multiple of DUO_LANES. */
+/* Activations; every array has room for the next multiple of DUO_LANES, and what has a [DUO_BATCH] has it for each token. */
 typedef struct {
-    float *x, *xb, *xb2;     /* [dim] residual stream, branch, branch */
-    float *q, *k;            /* [dim], [kv_dim] */
-    float *hb, *hb2;         /* [hidden_dim] */
+    float *x, *xb, *xb2;     /* [DUO_BATCH][dim] residual stream, branch, branch */
+    float *q, *k;            /* [DUO_BATCH][dim], [DUO_BATCH][kv_dim] */
+    float *hb, *hb2;         /* [DUO_BATCH][hidden_dim] */
     float *score;            /* [seq_len] attention of one head */
     float *logits;           /* [vocab_size] */
     float *largest;          /* [vocab_size / 32] of each block of logits */
-    int8_t *quant;           /* [max(dim, hidden_dim)] the quantised input of a matrix */
-    float *quant_scale;      /* [max(dim, hidden_dim) / group_size] */
+    int8_t *quant;           /* [DUO_BATCH][max(dim, hidden_dim)] the quantised input of a matrix, without gaps */
+    float *quant_scale;      /* [DUO_BATCH][max(dim, hidden_dim) / group_size] */
     float *key_cache;        /* [n_layers][n_kv_heads][seq_len / 32][head_size][32] */
     float *value_cache;      /* [n_layers][n_kv_heads][seq_len][head_size] */
     float *cosine, *sine;    /* [seq_len][head_size / 2] RoPE */
