@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import re
+import resource
 import shlex
 import shutil
 import statistics
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from duostory import StoryError, UsageError, models
@@ -26,7 +28,7 @@ OPENING = "Once upon a time"
 SHAPES = {"15M": (288, 768, 6, 6, 32000, 256)}
 GROUP_SIZE = 32
 LOGIT_SPREAD = 7.0  # standard deviation
-REPETITIONS = 5  # of which the best counts against llama-bench
+REPETITIONS = 8  # of each run against llama-bench
 
 
 def register(subparsers: argparse._SubParsersAction) -> None:
@@ -89,7 +91,7 @@ def shape(paths: dict[str, Path]) -> str:
 
 
 def measure(path: Path, kernel: str, args: argparse.Namespace) -> dict:
-    """Medians for one model and kernel, on one thread: tokens a second reading a prompt and telling a story, and starting up."""
+    """Medians for one model and kernel, on one thread: reading a prompt, telling a story, starting up."""
     began = time.perf_counter()
     with Model(path, kernel) as model:
         opened = time.perf_counter() - began
@@ -208,29 +210,49 @@ def last_line(done: subprocess.CompletedProcess) -> str:
 def llama_bench(program: list[str], path: Path, args: argparse.Namespace) -> dict:
     """Runs llama-bench and our forward passes in turn, on one thread; ratios of each pair for prompt ("pp") and story ("tg").
 
-    Both take the best of several repetitions, because what else runs on the machine only ever makes one slower.
+    Both are told from their processor time, which other programs on the machine disturb less than the clock.
     """
     from duostory import formats
 
+    program = [shutil.which(program[0]) or program[0], *program[1:]]
     with tempfile.TemporaryDirectory(prefix="duostory-bench-") as folder, Model(path) as model:
         gguf = Path(folder) / "model.gguf"
         formats.export(path, gguf, {"f32": "gguf-f32", "q8": "gguf-q8_0", "q4": "gguf-q4_0"}[model.info.type])
         steps = min(args.steps, model.info.seq_len)
-        command = [shutil.which(program[0]) or program[0], *program[1:], "-m", str(gguf), "-t", "1", "-ngl", "0",
-                   "-p", str(steps), "-n", str(steps), "-r", str(REPETITIONS), "-o", "json"]
-        pairs = []
-        for _ in range(args.runs):
-            ours = {"pp": max(read(model, steps) for _ in range(REPETITIONS)),
-                    "tg": max(go_on(model, steps) for _ in range(REPETITIONS))}
-            pairs.append((ours, rates(command)))
-    return {"program": shlex.join(program), "type": model.info.type} | {
-        test: compared([(ours[test], theirs[test]) for ours, theirs in pairs]) for test in ("pp", "tg")}
+        command = [*program, "-m", str(gguf), "-t", "1", "-ngl", "0", "-o", "json"]
+        report = {"program": shlex.join(program), "type": model.info.type}
+        for test, ours, lengths in (("pp", read, (steps, 0)), ("tg", go_on, (0, steps))):
+            theirs = [*command, "-p", str(lengths[0]), "-n", str(lengths[1])]
+            report[test] = compared([(our_rate(ours, model, steps), their_rate(theirs, steps)) for _ in range(args.runs)])
+    return report
+
+
+def our_rate(work: Callable[[Model, int], float], model: Model, steps: int) -> float:
+    """Tokens a second of processor time."""
+    began = time.process_time()
+    for _ in range(REPETITIONS):
+        work(model, steps)
+    return REPETITIONS * steps / (time.process_time() - began)
+
+
+def their_rate(command: list[str], steps: int) -> float:
+    """The same of llama-bench: a long run less a short one, so that loading and warming up cancel out."""
+    used = []
+    for repetitions in (1, 1 + REPETITIONS):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        output([*command, "-r", str(repetitions)])
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        used.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    if used[1] < 1.1 * used[0]:
+        raise StoryError(f"{command[0]} takes no longer for {REPETITIONS} repetitions more, so it is not llama-bench")
+    return REPETITIONS * steps / (used[1] - used[0])
 
 
 def compared(pairs: list[tuple[float, float]]) -> dict:
     """Medians of our and their speed, and the ratio of each pair in order of size."""
     ratios = sorted(ours / theirs for ours, theirs in pairs)
-    return {"ours_tok_s": statistics.median(ours for ours, _ in pairs), "theirs_tok_s": statistics.median(theirs for _, theirs in pairs),
+    return {"ours_tok_s": statistics.median(ours for ours, _ in pairs),
+            "theirs_tok_s": statistics.median(theirs for _, theirs in pairs),
             "ratio": statistics.median(ratios), "ratios": ratios}
 
 

@@ -92,8 +92,8 @@ const duo_info *duo_info_of(const duo_model *m);
  * With `want_logits` 0 the classifier is skipped, as it can be for all prompt tokens but the last. */
 int duo_forward(duo_model *m, int token, int pos, int want_logits);
 
-/* Runs the transformer on n tokens at positions pos .. pos + n - 1 without logits, as for all prompt tokens but the last: what n
- * calls of duo_forward do, to the bit, and faster where a kernel can multiply DUO_BATCH inputs at once. */
+/* Runs the transformer on n tokens at positions pos .. pos + n - 1 without logits, as for all prompt tokens but the last:
+ * what n calls of duo_forward do, to the bit, and faster where a kernel can multiply DUO_BATCH inputs at once. */
 int duo_prefill(duo_model *m, const int32_t *tokens, int n, int pos);
 
 /* vocab_size floats, valid after a forward pass that wanted them; overwritten by duo_sample and duo_forward. */

@@ -119,8 +119,8 @@ static void add(float *restrict x, const float *restrict y, size_t n)
     for (size_t i = 0; i < n; i++) x[i] += y[i];
 }
 
-/* The transformer on `count` tokens, at most DUO_BATCH, from position pos on; logits of the last one if they are wanted. A batch
- * reads the weights once. Each token's numbers are those it would have alone. */
+/* The transformer on `count` tokens, at most DUO_BATCH, from position pos on; logits of the last one if they are wanted.
+ * Each token's numbers are those it would have alone. */
 static int pass(duo_model *m, const int32_t *tokens, int count, int pos, int want_logits)
 {
     const duo_info *p = &m->info;
@@ -130,7 +130,7 @@ static int pass(duo_model *m, const int32_t *tokens, int count, int pos, int wan
 
     duo_state *s = &m->state;
     size_t dim = p->dim, hidden = p->hidden_dim;
-    size_t dim_step = duo_padded(dim), kv_step = duo_padded(m->kv_dim), hidden_step = duo_padded(hidden);   /* to the next token */
+    size_t dim_step = duo_padded(dim), kv_step = duo_padded(m->kv_dim), hidden_step = duo_padded(hidden);   /* token to token */
     size_t layer_cache = p->n_kv_heads * duo_padded(p->seq_len) * m->head_size;
     float *x = s->x;
 

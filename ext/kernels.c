@@ -37,7 +37,8 @@ typedef struct {
 } inputs;
 
 typedef struct {
-    float gemv_f32[ROWS], gemv_q8[ROWS], gemv_q4[ROWS], gemm_q8[DUO_BATCH][ROWS], gemm_q4[DUO_BATCH][ROWS], scale[COLS / GROUP], scores[PADDED], mix[PADDED], exp[COLS], swiglu[COLS], block_max[2];
+    float gemm_q8[DUO_BATCH][ROWS], gemm_q4[DUO_BATCH][ROWS];
+    float gemv_f32[ROWS], gemv_q8[ROWS], gemv_q4[ROWS], scale[COLS / GROUP], scores[PADDED], mix[PADDED], exp[COLS], swiglu[COLS], block_max[2];
     int8_t q[COLS];
 } outputs;
 
@@ -81,8 +82,10 @@ static void run(const duo_kernel *k, const inputs *in, outputs *out)
     k->gemv_q8(out->gemv_q8, (const uint8_t *)in->q8, in->q, in->scale, ROWS, COLS, GROUP);
     k->gemv_q4(out->gemv_q4, (const uint8_t *)in->q4, in->q, in->scale, ROWS, COLS, GROUP);
     for (int t = 0; t < DUO_BATCH; t++) {
-        k->gemv_q8(out->gemm_q8[t], (const uint8_t *)in->q8, in->q + t * COLS, in->scale + t * (COLS / GROUP), ROWS, COLS, GROUP);
-        k->gemv_q4(out->gemm_q4[t], (const uint8_t *)in->q4, in->q + t * COLS, in->scale + t * (COLS / GROUP), ROWS, COLS, GROUP);
+        const int8_t *q = in->q + t * COLS;
+        const float *scale = in->scale + t * (COLS / GROUP);
+        k->gemv_q8(out->gemm_q8[t], (const uint8_t *)in->q8, q, scale, ROWS, COLS, GROUP);
+        k->gemv_q4(out->gemm_q4[t], (const uint8_t *)in->q4, q, scale, ROWS, COLS, GROUP);
     }
     if (k->gemm_q8) k->gemm_q8(out->gemm_q8[0], (const uint8_t *)in->q8, in->q, in->scale, ROWS, COLS, GROUP);
     if (k->gemm_q4) k->gemm_q4(out->gemm_q4[0], (const uint8_t *)in->q4, in->q, in->scale, ROWS, COLS, GROUP);
