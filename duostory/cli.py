@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import math
 import os
 import signal
 import stat
@@ -274,7 +275,7 @@ def _tell(settings: Settings, sources: dict[str, str], given: dict, words: list[
     with _open_model(settings) as model:
         prompt = _prompt(model, given, words, again)
         story = Story(model, prompt, settings, reference="reference" in given)
-        page = JsonPage() if "json" in given else Page()
+        page = _open_page(settings, given)
         player = None if settings.silent else _open_player(settings, sources, given.get("wav"), page)
         telling = _Telling(story, page, player, begun)
         try:
@@ -285,6 +286,7 @@ def _tell(settings: Settings, sources: dict[str, str], given: dict, words: list[
                 if "reference" not in given:
                     config.remember(settings, *prompt, model.info.crc32)
                 page.end()  # leaves a terminal at the start of a line
+                page.close()
         except KeyboardInterrupt:
             telling.summary(settings.seed)
             raise
@@ -303,6 +305,16 @@ def _prompt(model: Model, given: dict, words: list[str], again: config.Last | No
         return Prompt("", _text(given["prompt"]))
     wish = _wish(words)
     return Prompt("", wish) if "reference" in given else prompt_for(wish, model.metadata)
+
+
+def _open_page(settings: Settings, given: dict) -> Page:
+    if "json" in given:
+        return JsonPage()
+    if settings.silent or not sys.stdout or not sys.stdout.isatty():
+        return Page()
+    from .readalong import ReadAlong
+
+    return ReadAlong()
 
 
 def _open_player(settings: Settings, sources: dict[str, str], wav: str | None, page: Page):
@@ -325,7 +337,11 @@ def _open_player(settings: Settings, sources: dict[str, str], wav: str | None, p
             raise
         sink = speech.WavSink(f"story-{settings.seed}.wav", voice.rate, new=True)
         _say(f"duostory: there is no sound device, so the story is spoken into {sink.path}")
-    return speech.Player(voice, sink, on_word=page.word)
+    in_step = voice.tells_words and sink.queued() < math.inf
+    player = speech.Player(voice, sink, on_word=page.word, on_spoken=page.spoken)
+    if in_step:
+        page.follow(player)
+    return player
 
 
 class _Telling:

@@ -12,7 +12,7 @@ from .story import Piece
 class Page:
     """stdout: the story alone, each token as soon as it is there. Commands print on one, too."""
 
-    word = None  # the player need not tell words
+    word = spoken = None  # the player need not tell words and sentences
 
     def __init__(self) -> None:
         if sys.stdout is None:
@@ -49,6 +49,12 @@ class Page:
             self._ended = True
             self.write("\n")
 
+    def follow(self, player) -> None:
+        """Called once if the words of the player's voice are told and can be heard."""
+
+    def close(self) -> None:
+        """After the player has been closed."""
+
     def summary(self, facts: dict) -> None:
         pass
 
@@ -77,6 +83,9 @@ class JsonPage(Page):
 
     def word(self, word: str, at: float, sentence: int) -> None:
         self._event("word", word=word, at=round(at, 3), sentence=sentence)
+
+    def spoken(self, text: str, at: float, end: float, sentence: int) -> None:
+        self._event("spoken", sentence=sentence, at=round(at, 3), end=round(end, 3))
 
     def end(self) -> None:
         pass

@@ -122,6 +122,8 @@ class Espeak:
     Several may exist; they speak one after another, because espeak-ng is one engine a process.
     """
 
+    tells_words = True
+
     def __init__(self, voice: str = "en-us", rate_wpm: int = 155, pitch: int = 50) -> None:
         global _library
         if rate_wpm not in RATES:

@@ -10,8 +10,9 @@ _READ_AS |= {code: " " for code in (*range(0x20), *range(0x7F, 0xA0), *range(0xD
 # A word behind a curly quote would get no word event.
 _READ_AS |= {ord(c): '"' for c in "“”„«»"}
 
+_LETTERS = r"(?:[^\W_][\u0300-\u036f]*)+"  # with accents that are characters of their own
 # What is told and shown as one word: "don't", "twenty-one" and "3:30", but "happy—it" is two.
-WORD = re.compile(r"[^\W_]+(?:(?:['’.-]|[,:](?=\d))[^\W_]+)*")
+WORD = re.compile(rf"{_LETTERS}(?:(?:['’.-]|[,:](?=\d)){_LETTERS})*")
 
 
 def spoken(text: str) -> str:
