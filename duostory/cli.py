@@ -16,6 +16,7 @@ import signal
 import stat
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -45,6 +46,7 @@ Makes up a story about WISH, and tells it in print and aloud:
   -z, --tokenizer FILE  tokenizer.bin for a CHECKPOINT of llama2.c
   --model FILE          another way to name the CHECKPOINT
   --silent, --wav FILE  do not speak; speak into a WAV file
+  --srt FILE, --vtt FILE   the story with its times, for subtitles
   --speech, --voice, --rate, --pitch, --sink, --device   how and where to speak
   --[no-]the-end        close with "The end." (when speaking)
   --again               tell the last story again
@@ -56,6 +58,7 @@ Makes up a story about WISH, and tells it in print and aloud:
 SHORT = {"temperature": "-t", "topp": "-p", "seed": "-s", "steps": "-n", "prompt": "-i", "tokenizer": "-z"}
 COMMANDS = {"convert": "formats.commands", "export": "formats.commands", "models": "models", "bench": "bench",
             "eval": "evaluate"}
+SPOKEN = "wav", "srt", "vtt"  # files that only a voice can fill
 MAGICS = b"\x89DUO", b"GGUF", b"24ka", b"PK\3\4"  # of .duo, GGUF, llama2.c, PyTorch
 LONGEST_INPUT = 1 << 16  # bytes on stdin; no model has a position for each of so many
 
@@ -126,6 +129,10 @@ def _run(argv: list[str], begun: float) -> int:
         return 0
     if "version" in given:
         return _version(settings)
+    for name in SPOKEN:
+        if name in given and settings.silent:
+            raise UsageError(f"--silent and {option(name)} exclude each other" if "silent" in given else
+                             f"{option(name)} needs the voice, and silent is set ({sources['silent']})")
     return _tell(settings, sources, given, words, again, begun)
 
 
@@ -157,7 +164,7 @@ def _parse(argv: list[str]) -> tuple[dict[str, str | bool], list[str]]:
     # With a width given, argparse does not load half a megabyte to ask the terminal about its own help.
     parser = _Parser(prog="duostory", add_help=False, argument_default=argparse.SUPPRESS,
                      formatter_class=lambda prog: argparse.HelpFormatter(prog, width=80))
-    for key in (*FIELDS, "prompt", "wav"):
+    for key in (*FIELDS, "prompt", *SPOKEN):
         names = [SHORT[key], option(key)] if key in SHORT else [option(key)]
         if key == "the_end":
             parser.add_argument(*names, action=argparse.BooleanOptionalAction)
@@ -192,11 +199,12 @@ def _bind(parser: argparse.ArgumentParser, argv: list[str]) -> tuple[list[str], 
 
 
 def _contradictions(given: dict) -> None:
-    told = [name for name in ("wav", "the_end", "again", "json") if given.get(name)]
+    told = [name for name in (*SPOKEN, "the_end", "again", "json") if given.get(name)]
     if "reference" in given and told:
         raise UsageError(f"{option(told[0])} is not for --reference, which does what llama2.c does")
-    if "silent" in given and "wav" in given:
-        raise UsageError("--silent and --wav exclude each other")
+    files = [given[name] for name in SPOKEN if name in given]
+    if len(set(files)) < len(files):
+        raise UsageError("the sound and its captions need a file each; give them different names")
 
 
 def _settings(given: dict, again: config.Last | None) -> tuple[Settings, dict[str, str]]:
@@ -272,11 +280,12 @@ def _version(settings: Settings) -> int:
 def _tell(settings: Settings, sources: dict[str, str], given: dict, words: list[str],
           again: config.Last | None, begun: float) -> int:
     settings = replace(settings, seed=settings.seed or int(time.time()))
-    with _open_model(settings) as model:
+    with _open_model(settings) as model, contextlib.ExitStack() as files:
         prompt = _prompt(model, given, words, again)
         story = Story(model, prompt, settings, reference="reference" in given)
         page = _open_page(settings, given)
-        player = None if settings.silent else _open_player(settings, sources, given.get("wav"), page)
+        captions = [files.enter_context(contextlib.closing(each)) for each in _open_captions(given)]
+        player = None if settings.silent else _open_player(settings, sources, given, page, captions)
         telling = _Telling(story, page, player, begun)
         try:
             try:
@@ -317,7 +326,15 @@ def _open_page(settings: Settings, given: dict) -> Page:
     return ReadAlong()
 
 
-def _open_player(settings: Settings, sources: dict[str, str], wav: str | None, page: Page):
+def _open_captions(given: dict) -> Iterator:
+    for format in ("srt", "vtt"):
+        if format in given:
+            from .captions import Captions
+
+            yield Captions(given[format], format)
+
+
+def _open_player(settings: Settings, sources: dict[str, str], given: dict, page: Page, captions: list):
     """The player, or None where there is no voice and nobody insists on one."""
     from . import speech
     from .speech.espeak import NoEspeak
@@ -326,10 +343,11 @@ def _open_player(settings: Settings, sources: dict[str, str], wav: str | None, p
         voice = speech.open_voice(settings.speech, voice=settings.voice, rate_wpm=settings.rate,
                                   pitch=settings.pitch)
     except NoEspeak as error:
-        if wav or settings.speech != "auto":
+        if any(name in given for name in SPOKEN) or settings.speech != "auto":
             raise
         _say(f"duostory: the story is only printed: {error}")
         return None
+    wav = given.get("wav")
     try:
         sink = speech.open_sink("wav" if wav else settings.sink, voice.rate, device=settings.device, wav=wav)
     except speech.NoSoundDevice:
@@ -338,7 +356,16 @@ def _open_player(settings: Settings, sources: dict[str, str], wav: str | None, p
         sink = speech.WavSink(f"story-{settings.seed}.wav", voice.rate, new=True)
         _say(f"duostory: there is no sound device, so the story is spoken into {sink.path}")
     in_step = voice.tells_words and sink.queued() < math.inf
-    player = speech.Player(voice, sink, on_word=page.word, on_spoken=page.spoken)
+
+    def word(*told) -> None:
+        for listener in (page, *captions):
+            listener.word(*told)
+
+    def spoken(*told) -> None:
+        for listener in (page, *captions):
+            listener.spoken(*told)
+
+    player = speech.Player(voice, sink, on_word=word, on_spoken=spoken)
     if in_step:
         page.follow(player)
     return player

@@ -12,8 +12,6 @@ from .story import Piece
 class Page:
     """stdout: the story alone, each token as soon as it is there. Commands print on one, too."""
 
-    word = spoken = None  # the player need not tell words and sentences
-
     def __init__(self) -> None:
         if sys.stdout is None:
             raise StoryError("standard output is closed, so nothing can be told")
@@ -41,6 +39,12 @@ class Page:
             self.write(piece.text)
 
     def sentence(self, text: str) -> None:
+        pass
+
+    def word(self, word: str, at: float, sentence: int) -> None:
+        """From the player's thread, as `spoken`: see Player."""
+
+    def spoken(self, text: str, at: float, end: float, sentence: int) -> None:
         pass
 
     def end(self) -> None:
