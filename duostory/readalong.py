@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import re
 from queue import SimpleQueue
 from threading import Event, Thread
 
-from . import StoryError
 from .page import Page
 from .speech import Player
 from .speech.text import WORD
 from .story import Piece
 
 _MARKED = re.compile(rf"({WORD.pattern})[^\w\s]*")  # a word and the marks behind it
-_CHUNK = re.compile(r"(\s*)(\S+|$)")
+_CHUNK = re.compile(r"\s*\S+|\s+$")
+UNKNOWN = 80  # columns of a serial line, which does not tell
 LOOK = 0.05  # seconds between two looks at what has been heard: the device's clock may drift, or stand still
 
 
@@ -84,9 +85,10 @@ class ReadAlong(Page):
         self._over.set()
         self._told.put(())
         self._thread.join()
-        if not self._error:
-            stopped = self._player.heard() < math.inf
-            self.write("\n" if stopped else self._row.unlit() + self._row.laid(self._text[self._shown:]))
+        if self._error:
+            raise self._error
+        stopped = self._player.heard() < math.inf
+        self.write("\n" if stopped else self._row.unlit() + self._row.laid(self._text[self._shown:]))
 
     # The rest runs on the page's thread.
 
@@ -94,7 +96,7 @@ class ReadAlong(Page):
         try:
             while (told := self._told.get()) and self._is_heard(told[0]):
                 told[1](*told[2:])
-        except (StoryError, BrokenPipeError) as error:
+        except Exception as error:  # for the next piece()
             self._error = error
 
     def _is_heard(self, at: float) -> bool:
@@ -128,7 +130,9 @@ class Row:
 
     def laid(self, text: str) -> str:
         width, out = self._width(), ""
-        for gap, chunk in _CHUNK.findall(text):
+        for found in _CHUNK.findall(text):
+            chunk = found.lstrip()
+            gap = found.removesuffix(chunk)
             if "\n" in gap or self._column and self._column + len(gap) + cells(chunk) >= width:
                 gap, self._column = "\n" * max(1, gap.count("\n")), 0
             out += gap + chunk
@@ -154,7 +158,9 @@ class Row:
         return f"\x1b[{cells(lit)}D{lit}"
 
     def _width(self) -> int:
-        return os.get_terminal_size(self._terminal).columns or 80  # a serial line does not know
+        with contextlib.suppress(OSError):  # it was closed
+            return os.get_terminal_size(self._terminal).columns or UNKNOWN
+        return UNKNOWN
 
 
 def cells(text: str) -> int:

@@ -67,6 +67,7 @@ def test_whole_words_in_each_row_and_one_word_lit(screen, text, lines):
 def test_a_word_longer_than_the_row_is_not_lit_and_not_broken_off(screen):
     text = "Oh " + "no" * 30 + " it is."
     seen = read_along(Row(1), screen, text)
+    assert "" not in screen.lines()
     assert "".join(screen.lines()).replace(" ", "") == text.replace(" ", "")
     assert [lit for _, lit in seen] == ["Oh", "", "it", "is"]
 
@@ -78,6 +79,7 @@ def test_no_word_is_lost_or_doubled_when_the_terminal_changes(screen, widths):
     for width in widths:
         screen.width = width
         read_along(row, screen, text + " ")
+    assert "" not in screen.lines()
     assert "".join(screen.lines()).replace(" ", "") == text.replace(" ", "") * len(widths)
 
 
