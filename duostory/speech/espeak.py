@@ -179,12 +179,12 @@ class Espeak:
                 self._select(_library)
             pitch = self._quoted_pitch if self._reader.quoted else self.pitch
             _library.lib.espeak_SetParameter(_library.lib.espeakPITCH, pitch, 0)
-            reading = self._reader.read(text)
+            reading, places = self._reader.read(text)
 
             def event(place: int, at: float) -> None:
-                words.event(reading.places[min(place, len(reading.text))], at)
+                words.event(places[min(place, len(reading))], at)
 
-            if _library.speak(reading.text, sound, event):
+            if _library.speak(reading, sound, event):
                 words.event(len(text), frames / self.rate)
 
 

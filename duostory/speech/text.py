@@ -1,7 +1,6 @@
 """What the voice is given to read."""
 
 import re
-from typing import NamedTuple
 
 # espeak-ng reads these aloud by name ("asterisk", "tilde"), which no story means.
 _READ_AS = {ord(c): " " for c in "*_~#^|\\<>[]{}`"}
@@ -10,21 +9,13 @@ _READ_AS |= {code: " " for code in (*range(0x20), *range(0x7F, 0xA0), *range(0xD
 # A word behind a curly quote would get no word event.
 _READ_AS |= {ord(c): '"' for c in "“”„«»"}
 
-_LETTERS = r"(?:[^\W_][\u0300-\u036f]*)+"  # with accents that are characters of their own
 # What is told and shown as one word: "don't", "twenty-one" and "3:30", but "happy—it" is two.
-WORD = re.compile(rf"{_LETTERS}(?:(?:['’.-]|[,:](?=\d)){_LETTERS})*")
+WORD = re.compile(r"[^\W_]+(?:(?:['.-]|’|[,:](?=\d))[^\W_]+)*")
 
 
 def spoken(text: str) -> str:
     """`text` with what is not meant to be heard as spaces; every position in it stays true."""
     return text.translate(_READ_AS)
-
-
-class Reading(NamedTuple):
-    """A text as espeak-ng is to read it."""
-
-    text: str
-    places: list[int]  # of each character, and of the end: the place in the original that it stands for
 
 
 class Reader:
@@ -38,7 +29,8 @@ class Reader:
         # espeak-ng's commands in a text; they hold from the next word on.
         self._raise, self._lower = f"\x01{quoted_pitch}P", f"\x01{pitch}P"
 
-    def read(self, text: str) -> Reading:
+    def read(self, text: str) -> tuple[str, list[int]]:
+        """What to give to espeak-ng, and for each character of it, and its end, the place in `text` it stands for."""
         text = spoken(text)
         read, places, done = "", [], 0
         for odd in _ODD.finditer(text):
@@ -46,7 +38,7 @@ class Reader:
             read += text[done : odd.start()] + new
             places += [*range(done, odd.start()), *[odd.start()] * len(new)]
             done = odd.end()
-        return Reading(read + text[done:], [*places, *range(done, len(text) + 1)])
+        return read + text[done:], [*places, *range(done, len(text) + 1)]
 
     def _quote(self, mark: re.Match) -> str:
         """A quotation mark, with the marks and spaces behind it."""
@@ -61,20 +53,21 @@ class Reader:
 
 # Names that espeak-ng spells, or ends a sentence after.
 _TITLES = {"Mr": "Mr", "Mrs": "Mrs", "Ms": "Miz", "Dr": "Dr", "St": "St", "Mt": "Mount", "Prof": "Professor",
-           "Capt": "Captain", "Sgt": "Sergeant", "Jr": "Junior", "Sr": "Senior", "Vs": "versus"}
-_COINS = {"$": ("dollar", "cent", "cents"), "€": ("euro", "cent", "cents"), "£": ("pound", "penny", "pence")}
+           "Capt": "Captain", "Sgt": "Sergeant", "Jr": "Junior", "Sr": "Senior", "vs": "versus", "MR": "Mr", "MRS": "Mrs",
+           "MS": "Miz", "DR": "Dr"}
+_COINS = {"$": ("dollar", "cent", "cents"), "£": ("pound", "penny", "pence")}
 # Noises, each letter once. Without a vowel they would be spelled.
 _NOISES = {"sh": "shush", "gr": "gurr", "br": "burr", "r": "urr", "z": "zuzz", "bz": "buzz", "m": "hmm", "hm": "hmm"}
 # A letter that is drawn out, and where it stands for one ("sooo", "pleeease") and not for two ("mooo", "freee").
 _DRAWN = re.compile(r"(?!I)(?P<letter>[^\W\d_])(?i:(?P=letter){2,})")
-_ONE = re.compile(
+_ONE = (  # compiled when there is one
     r"(?i:[aiuyhw]|o+(?:[auw]|ng)|(?:(?<=\b[nsgy])|(?<=\bhell))o+\b"
     r"|e+[ay]|(?:(?<=\b[hvy])|(?<=\b[bt][yh]))e|(?<=\bye)s+\b)"
 )
 
 
 def _title(text: re.Match) -> str:
-    return _TITLES[text[0].rstrip(".").capitalize()]
+    return _TITLES[text[0].rstrip(".")]
 
 
 def _price(text: re.Match) -> str:
@@ -94,7 +87,7 @@ def _clock(text: re.Match) -> str:
 
 
 def _drawn(text: re.Match) -> str:
-    return text[0][: 1 if _ONE.match(text.string, text.start()) else 2]
+    return text[0][: 1 if re.compile(_ONE).match(text.string, text.start()) else 2]
 
 
 def _shout(text: re.Match) -> str:
@@ -108,16 +101,16 @@ def _noise(text: re.Match) -> str:
 
 # What espeak-ng says otherwise than people do, and what to make of it.
 _RULES = {
-    "title": (rf"\b(?:{'|'.join([*_TITLES, *map(str.upper, _TITLES), 'vs'])})\b(?:\.(?!\w))?", _title),
+    "title": (rf"\b(?:{'|'.join(_TITLES)})\b(?:\.(?!\w))?", _title),
     "initial": (r"\b[A-HJ-Z]\.(?=\s+[A-Z])", lambda text: text[0][0]),  # the sentence would end
-    "price": (r"[$€£]\d[\d,]*(?:\.\d\d)?\b", _price),  # "dollar five"
+    "price": (r"[$£]\d[\d,]*(?:\.\d\d)?\b", _price),  # "dollar five"
     "clock": (r"\b\d\d?:0\d\b(?!:)", _clock),  # "ten zero zero"
     "dash": (r"\s*(?:--+|—)\s*", lambda text: ", "),  # no pause
     "slash": (r"(?<!\d)/|/(?!\d)", lambda text: " "),
     "shout": (r"\b(?<!\d )(?![IVX]+\b)(?=[A-Z]*[AEIOUY])[A-Z]{2,}\b", _shout),  # "GIVE I T BACK!"
     "noise": (r"\b(?i:s+h+|[bg]?r{2,}|b?z{2,}|hm+|m{2,})\b", _noise),  # "ess aitch"
     "drawn": (_DRAWN.pattern, _drawn),  # "noo-oh"
-    "stutter": (r"\b(?i:(?P<again>[b-df-hj-np-tv-wyz])-(?=(?P=again)))", lambda text: text[0][0] + "uh-"),  # "B B but"
-    "quote": (r'"[\s.,;:!?…)]*', None),  # for the Reader, which knows who speaks
+    "stutter": (r"\b(?P<again>[^\W\d_AEIOUXaeioux])-(?=(?i:(?P=again)))", lambda text: text[0][0] + "uh-"),  # "B B but"
+    "quote": (r'"(?:[\s.,;:!?)]+|…)*', None),  # for the Reader, which knows who speaks
 }
 _ODD = re.compile("|".join(f"(?P<{name}>{pattern})" for name, (pattern, _) in _RULES.items()))

@@ -34,7 +34,7 @@ class Terminal:
     def _put(self, char: str) -> None:
         row = self._rows[-1]
         if unicodedata.combining(char):
-            row[self._column - 1] = row[self._column - 1][0] + char, self._lit
+            row[self._column - 1] = row[self._column - 1][0] + char, row[self._column - 1][1]
             return
         cells = 2 if unicodedata.east_asian_width(char) in "FW" else 1
         if self._column + cells > self.width:
