@@ -102,7 +102,7 @@ def _noise(text: re.Match) -> str:
 # What espeak-ng says otherwise than people do, and what to make of it.
 _RULES = {
     "title": (rf"\b(?:{'|'.join(_TITLES)})\b(?:\.(?!\w))?", _title),
-    "initial": (r"\b[A-HJ-Z]\.(?=\s+[A-Z])", lambda text: text[0][0]),  # the sentence would end
+    "initial": (r"(?<![\w.])[A-HJ-Z]\.(?=\s+[A-Z])", lambda text: text[0][0]),  # the sentence would end
     "price": (r"[$£]\d[\d,]*(?:\.\d\d)?\b", _price),  # "dollar five"
     "clock": (r"\b\d\d?:0\d\b(?!:)", _clock),  # "ten zero zero"
     "dash": (r"\s*(?:--+|—)\s*", lambda text: ", "),  # no pause

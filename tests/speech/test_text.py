@@ -17,7 +17,7 @@ def read(text: str) -> str:
 @pytest.mark.parametrize("text, expected", [
     ("Mr. Fox met Mrs. Hen, Dr. Owl and MR. BEAR.", "Mr Fox met Mrs Hen, Dr Owl and Mr Bear."),
     ("Ms. Mole and Capt. Hook vs. Prof. Owl Jr.", "Miz Mole and Captain Hook versus Professor Owl Junior"),
-    ("It was J. Bear. So do I. He ran.", "It was J Bear. So do I. He ran."),
+    ("It was J. Bear of the U.S.A. So do I.", "It was J Bear of the U.S.A. So do I."),
     ("It cost $5, not $1, $2.50 or $0.99!", "It cost 5 dollars, not 1 dollar, 2 dollars and 50 cents or 99 cents!"),
     ("He had £1.01 and £1,000.00.", "He had 1 pound and 1 penny and 1,000 pounds."),
     ("at 10:00, 7:05 or 3:30", "at 10 o'clock, 7 oh 5 or 3:30"),
