@@ -1,5 +1,6 @@
 """The thread that speaks: sentences in, sound out, while the story is still being written."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ BYTES = 2  # a sample
 class Voice(Protocol):
     rate: int  # samples a second
     version: str  # what it is, for people
+    tells_words: bool  # whether `on_word` is called
 
     def speak(
         self,
@@ -46,7 +48,8 @@ class Player:
 
     At most `ahead` sentences wait; then say() does. `on_word(word, at, index)` is called on that thread when
     the sound is written, which is up to a second before it is heard. `at` is the position in all sound
-    written, in seconds; `index` counts the sentences from 0.
+    written, in seconds; `index` counts the sentences from 0. `on_spoken(text, at, end, index)` follows the last
+    word of a sentence that has been written, or as much of it as was spoken until the end of the player.
 
         with Player(voice, sink) as player:
             for sentence in story:
@@ -61,12 +64,14 @@ class Player:
         *,
         ahead: int = 4,
         on_word: Callable[[str, float, int], None] | None = None,
+        on_spoken: Callable[[str, float, float, int], None] | None = None,
     ) -> None:
         self.stats = PlayerStats()
         self._voice, self._sink = voice, sink
-        self._on_word = on_word
+        self._on_word, self._on_spoken = on_word, on_spoken
         self._frames = 0  # written
         self._sink_time = 0.0  # seconds of processor time
+        self._clock: tuple[float, float] = -math.inf, 0.0  # seconds of sound heard, and time.monotonic() then
         self._stopped = False
         self._error: Exception | None = None
         # Two SimpleQueues, because these may be fed from a signal handler that interrupted say() itself.
@@ -89,6 +94,14 @@ class Player:
             self._raise_error()
             return
         self._work.put((sentence, pause))
+
+    def heard(self) -> float:
+        """How many seconds of all sound written have been heard: infinitely many when no more will be.
+
+        For any thread. Where a sink never runs dry, nothing is heard before the end.
+        """
+        heard, then = self._clock
+        return heard if math.isinf(heard) else min(heard + time.monotonic() - then, self.stats.audio)
 
     def finish(self) -> None:
         """Wait until all is spoken and has sounded. Raises what ended the player, like say()."""
@@ -133,6 +146,8 @@ class Player:
         except Exception as error:
             self._error = error
         finally:
+            if not self._stopped:
+                self._clock = math.inf, 0.0
             self._stopped = self._stopped or self._error is not None
             self._room.put(None)  # wakes a waiting say()
 
@@ -180,6 +195,8 @@ class Player:
             self._voice.speak(sentence, self._write, word)
         finally:
             self.stats.synthesis += time.thread_time() - self._sink_time - began
+            if self._on_spoken:
+                self._on_spoken(sentence, start, self.stats.audio, index)
 
     def _silence(self, seconds: float) -> None:
         if seconds > 0:
@@ -196,5 +213,6 @@ class Player:
         self.stats.audio = self._frames / self._voice.rate
         if self.stats.first_sound is None:
             self.stats.first_sound = time.monotonic()
+        self._clock = self.stats.audio - self._sink.queued(), time.monotonic()
         self.stats.xruns = self._sink.xruns
         return not self._stopped

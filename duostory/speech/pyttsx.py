@@ -22,6 +22,8 @@ class Pyttsx:
     Raises StoryError where pyttsx3 or its engine is missing.
     """
 
+    tells_words = False
+
     def __init__(self, voice: str, rate_wpm: int, pitch: int) -> None:
         try:
             import pyttsx3

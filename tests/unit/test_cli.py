@@ -127,15 +127,21 @@ def test_json_events(tmp_path, story_model, voice):
     result = run(tmp_path, story_model, "--wav", "b.wav", "-s", "3", "--json", "a cat")
     events = [json.loads(line) for line in result.stdout.splitlines()]
     kinds = {kind: [event for event in events if event["event"] == kind] for kind in
-             ("token", "sentence", "word", "summary")}
+             ("token", "sentence", "word", "spoken", "summary")}
     assert len(events) == sum(map(len, kinds.values()))
     story = "".join(event["text"] for event in kinds["token"])
     assert story.encode() + b"\n" == plain
     assert " ".join(event["text"] for event in kinds["sentence"]) == " ".join(story.split())
     assert [event["index"] for event in kinds["sentence"]] == list(range(len(kinds["sentence"])))
-    for event in kinds["word"]:
-        assert event["word"] in kinds["sentence"][event["sentence"]]["text"]
-    assert [event["at"] for event in kinds["word"]] == sorted(event["at"] for event in kinds["word"])
+    end = 0.0
+    for sentence, spoken in zip(kinds["sentence"], kinds["spoken"], strict=True):
+        assert sentence["index"] == spoken["sentence"] and end <= spoken["at"] < spoken["end"]
+        end = spoken["end"]
+        words = [event for event in kinds["word"] if event["sentence"] == sentence["index"]]
+        assert [event["word"] for event in words] == re.findall(r"[\w'-]+", sentence["text"])
+        times = [event["at"] for event in words]
+        assert spoken["at"] <= times[0] and times == sorted(times) and times[-1] < end
+    assert kinds["summary"][0]["audio"] - 1 < end <= kinds["summary"][0]["audio"]
     (summary,) = kinds["summary"]
     assert events[-1] is summary and summary["seed"] == 3 and 0 < summary["first_sound"] < 10
     assert 0 <= summary["gap"] < summary["audio"]
