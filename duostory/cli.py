@@ -22,6 +22,7 @@ from typing import NoReturn
 from . import StoryError, UsageError, __version__, config, models
 from .config import FIELDS, Settings, option
 from .engine import Model
+from .page import JsonPage, Page
 from .sentences import Sentence
 from .story import Piece, Story
 from .wish import Prompt, prompt_for
@@ -107,7 +108,7 @@ def _run(argv: list[str], begun: float) -> int:
         return _command(argv)
     given, words = _parse(argv)
     if "help" in given:
-        _Page().write(HELP)
+        Page().write(HELP)
         return 0
     _contradictions(given)
     checkpoint = words.pop(0) if words and _is_checkpoint(words[0]) else None
@@ -120,7 +121,7 @@ def _run(argv: list[str], begun: float) -> int:
     again = config.recall() if "again" in given else None
     settings, sources = _settings(given, again)
     if "show_config" in given:
-        _Page().write(config.show(settings, sources))
+        Page().write(config.show(settings, sources))
         return 0
     if "version" in given:
         return _version(settings)
@@ -131,7 +132,7 @@ def _command(argv: list[str]) -> int:
     module = importlib.import_module("." + COMMANDS[argv[0]], __package__)
     parser = _Parser(prog="duostory")
     module.register(parser.add_subparsers(required=True))
-    with contextlib.redirect_stdout(sys.stdout and _Page()):
+    with contextlib.redirect_stdout(sys.stdout and Page()):
         try:
             args = parser.parse_args(argv)
         except SystemExit:  # after --help
@@ -263,7 +264,7 @@ def _version(settings: Settings) -> int:
         facts = f"kernel {info.kernel}, model {info.crc32:08x}"
     except StoryError as error:
         facts = f"no model: {error}"
-    _Page().write(f"duostory {__version__}, {facts}\n")
+    Page().write(f"duostory {__version__}, {facts}\n")
     return 0
 
 
@@ -273,7 +274,7 @@ def _tell(settings: Settings, sources: dict[str, str], given: dict, words: list[
     with _open_model(settings) as model:
         prompt = _prompt(model, given, words, again)
         story = Story(model, prompt, settings, reference="reference" in given)
-        page = _JsonPage() if "json" in given else _Page()
+        page = JsonPage() if "json" in given else Page()
         player = None if settings.silent else _open_player(settings, sources, given.get("wav"), page)
         telling = _Telling(story, page, player, begun)
         try:
@@ -304,7 +305,7 @@ def _prompt(model: Model, given: dict, words: list[str], again: config.Last | No
     return Prompt("", wish) if "reference" in given else prompt_for(wish, model.metadata)
 
 
-def _open_player(settings: Settings, sources: dict[str, str], wav: str | None, page: _Page):
+def _open_player(settings: Settings, sources: dict[str, str], wav: str | None, page: Page):
     """The player, or None where there is no voice and nobody insists on one."""
     from . import speech
     from .speech.espeak import NoEspeak
@@ -330,7 +331,7 @@ def _open_player(settings: Settings, sources: dict[str, str], wav: str | None, p
 class _Telling:
     """One story on its way to a page and a player."""
 
-    def __init__(self, story: Story, page: _Page, player, begun: float) -> None:
+    def __init__(self, story: Story, page: Page, player, begun: float) -> None:
         self._story, self._page, self._player, self._begun = story, page, player, begun
         self._waited = 0.0  # seconds for the voice, which are not the model's
         self._start = self._ended = time.monotonic()
@@ -377,82 +378,3 @@ class _Telling:
         self._page.summary(facts)
         _say(line)
         _say(f"achieved tok/s: {pace:f}")
-
-
-# --- What is printed ------------------------------------------------------------------------------
-
-
-class _Page:
-    """stdout: the story alone, each token as soon as it is there. Commands print on one, too."""
-
-    word = None  # the player need not tell words
-
-    def __init__(self) -> None:
-        if sys.stdout is None:
-            raise StoryError("standard output is closed, so nothing can be told")
-        self._stdout = sys.stdout
-        self._ended = False
-
-    def write(self, text: str) -> None:
-        """Raises StoryError for a full disk, BrokenPipeError when nobody reads."""
-        try:
-            self._stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
-            self._stdout.buffer.flush()
-        except OSError as error:
-            self._ended = True
-            # Or Python would try again when it exits, and complain.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stdout.fileno())
-            if isinstance(error, BrokenPipeError):
-                raise
-            raise StoryError(f"cannot write to standard output: {error.strerror}") from None
-
-    def flush(self) -> None:
-        """For print(): everything is out already."""
-
-    def piece(self, piece: Piece) -> None:
-        if piece.text:
-            self.write(piece.text)
-
-    def sentence(self, text: str) -> None:
-        pass
-
-    def end(self) -> None:
-        """The last newline; once."""
-        if not self._ended:
-            self._ended = True
-            self.write("\n")
-
-    def summary(self, facts: dict) -> None:
-        pass
-
-
-class _JsonPage(_Page):
-    """stdout: events, one JSON object a line."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        import json
-        import threading
-
-        self._dumps, self._lock = json.dumps, threading.Lock()
-        self._sentences = 0
-
-    def _event(self, event: str, **facts) -> None:
-        with self._lock:  # words come from the player's thread
-            self.write(self._dumps({"event": event, **facts}) + "\n")
-
-    def piece(self, piece: Piece) -> None:
-        self._event("token", id=piece.token, text=piece.text, prompt=piece.prompt)
-
-    def sentence(self, text: str) -> None:
-        self._event("sentence", index=self._sentences, text=text)
-        self._sentences += 1
-
-    def word(self, word: str, at: float, sentence: int) -> None:
-        self._event("word", word=word, at=round(at, 3), sentence=sentence)
-
-    def end(self) -> None:
-        pass
-
-    def summary(self, facts: dict) -> None:
-        self._event("summary", **facts)

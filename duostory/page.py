@@ -1,0 +1,85 @@
+"""What a story looks like on stdout: as text, or as one JSON event a line."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from . import StoryError
+from .story import Piece
+
+
+class Page:
+    """stdout: the story alone, each token as soon as it is there. Commands print on one, too."""
+
+    word = None  # the player need not tell words
+
+    def __init__(self) -> None:
+        if sys.stdout is None:
+            raise StoryError("standard output is closed, so nothing can be told")
+        self._stdout = sys.stdout
+        self._ended = False
+
+    def write(self, text: str) -> None:
+        """Raises StoryError for a full disk, BrokenPipeError when nobody reads."""
+        try:
+            self._stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
+            self._stdout.buffer.flush()
+        except OSError as error:
+            self._ended = True
+            # Or Python would try again when it exits, and complain.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stdout.fileno())
+            if isinstance(error, BrokenPipeError):
+                raise
+            raise StoryError(f"cannot write to standard output: {error.strerror}") from None
+
+    def flush(self) -> None:
+        """For print(): everything is out already."""
+
+    def piece(self, piece: Piece) -> None:
+        if piece.text:
+            self.write(piece.text)
+
+    def sentence(self, text: str) -> None:
+        pass
+
+    def end(self) -> None:
+        """The last newline; once."""
+        if not self._ended:
+            self._ended = True
+            self.write("\n")
+
+    def summary(self, facts: dict) -> None:
+        pass
+
+
+class JsonPage(Page):
+    """stdout: events, one JSON object a line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        import json
+        import threading
+
+        self._dumps, self._lock = json.dumps, threading.Lock()
+        self._sentences = 0
+
+    def _event(self, event: str, **facts) -> None:
+        with self._lock:  # words come from the player's thread
+            self.write(self._dumps({"event": event, **facts}) + "\n")
+
+    def piece(self, piece: Piece) -> None:
+        self._event("token", id=piece.token, text=piece.text, prompt=piece.prompt)
+
+    def sentence(self, text: str) -> None:
+        self._event("sentence", index=self._sentences, text=text)
+        self._sentences += 1
+
+    def word(self, word: str, at: float, sentence: int) -> None:
+        self._event("word", word=word, at=round(at, 3), sentence=sentence)
+
+    def end(self) -> None:
+        pass
+
+    def summary(self, facts: dict) -> None:
+        self._event("summary", **facts)
