@@ -52,7 +52,7 @@ class _Library:
         path = ffi.new("char **")
         self.version = ffi.string(self.lib.espeak_Info(path)).decode()
         self.data = Path(os.fsdecode(ffi.string(path[0])))
-        self.voice: Espeak | None = None  # whose settings are in force
+        self.settings: tuple[Espeak, int] | None = None  # that are in force: whose, and the rate
         self._callback = ffi.callback("t_espeak_callback", self._on_sound, error=1)  # kept: C holds a pointer
         self.lib.espeak_SetSynthCallback(self._callback)
 
@@ -115,7 +115,7 @@ class Espeak:
     `rate_wpm` is 80 to 450 words a minute; `pitch` 0 to 99, 50 is the voice's own.
     Raises StoryError where there is no espeak-ng or no such voice, and for values out of range.
 
-    Several may exist; they speak one after another, because espeak-ng is one engine a process.
+    `rate_wpm` may be changed. Several may exist; they speak one after another, because espeak-ng is one engine a process.
     """
 
     def __init__(self, voice: str = "en-us", rate_wpm: int = 155, pitch: int = 50) -> None:
@@ -141,7 +141,7 @@ class Espeak:
             )
         lib.espeak_SetParameter(lib.espeakRATE, self.rate_wpm, 0)
         lib.espeak_SetParameter(lib.espeakPITCH, self.pitch, 0)
-        library.voice = self
+        library.settings = self, self.rate_wpm
 
     def speak(
         self,
@@ -161,6 +161,6 @@ class Espeak:
                 on_word(text[start : start + length], at)
 
         with _lock:
-            if _library.voice is not self:
+            if _library.settings != (self, self.rate_wpm):
                 self._select(_library)
             _library.speak(text, write, word)
