@@ -22,6 +22,7 @@ from typing import NoReturn
 from . import StoryError, UsageError, __version__, config, models
 from .config import FIELDS, Settings, option
 from .engine import Model
+from .gate import open_gate
 from .page import JsonPage, Page
 from .sentences import Sentence
 from .story import Piece, Story
@@ -46,6 +47,7 @@ Makes up a story about WISH, and tells it in print and aloud:
   --silent, --wav FILE  do not speak; speak into a WAV file
   --speech, --voice, --rate, --pitch, --sink, --device   how and where to speak
   --[no-]the-end        close with "The end." (when speaking)
+  --gate FILE           a list of words that no story may have, or off (ours)
   --again               tell the last story again
   --json                print one event a line: token, sentence, word, summary
   --reference           llama2.c's output, byte for byte, with its defaults
@@ -191,7 +193,7 @@ def _bind(parser: argparse.ArgumentParser, argv: list[str]) -> tuple[list[str], 
 
 
 def _contradictions(given: dict) -> None:
-    told = [name for name in ("wav", "the_end", "again", "json") if given.get(name)]
+    told = [name for name in ("wav", "the_end", "again", "json", "gate") if given.get(name)]
     if "reference" in given and told:
         raise UsageError(f"{option(told[0])} is not for --reference, which does what llama2.c does")
     if "silent" in given and "wav" in given:
@@ -273,7 +275,7 @@ def _tell(settings: Settings, sources: dict[str, str], given: dict, words: list[
     settings = replace(settings, seed=settings.seed or int(time.time()))
     with _open_model(settings) as model:
         prompt = _prompt(model, given, words, again)
-        story = Story(model, prompt, settings, reference="reference" in given)
+        story = Story(model, prompt, settings, gate=open_gate(settings.gate), reference="reference" in given)
         page = JsonPage() if "json" in given else Page()
         player = None if settings.silent else _open_player(settings, sources, given.get("wav"), page)
         telling = _Telling(story, page, player, begun)
@@ -367,7 +369,7 @@ class _Telling:
         # As llama2.c measures: neither the first token nor its time counts.
         pace = (tokens - 1) / max(self._ended - started - self._waited, 1e-9) if started else 0.0
         facts = {"tokens": tokens, "seconds": round(seconds, 3), "tokens_per_second": round(pace, 3),
-                 "seed": seed}
+                 "seed": seed, "taken_back": self._story.taken_back}
         line = f"{tokens} tokens in {seconds:.2f} s, seed {seed}"
         if self._player and (stats := self._player.stats).first_sound:
             first = stats.first_sound - self._begun

@@ -33,6 +33,7 @@ class Settings:
     repeats: int = _setting(2, "times that four words in a row may come; 0 is as often as the model likes", 0, 1000)
     seed: int = _setting(0, "the same seed tells the same story; 0 takes the time", 0, 2**64 - 1)
     steps: int = _setting(0, "longest story in tokens; 0 is as long as the model can", 0, 2**31 - 1)
+    gate: str = _setting("", "file of words that no story may have, or off; without it the list that comes with duostory")
     kernel: str = _setting("", "kernel of the engine; without it the fastest one")
     silent: bool = _setting(False, "do not speak")
     the_end: bool = _setting(None, "close with 'The end.'; without it only when speaking")
@@ -45,10 +46,13 @@ class Settings:
     device: str = _setting("default", "sound device, as `aplay -L` lists them")
 
 
+GATE_OFF = "off"  # what the setting says where a file is meant by anything else
+
 FIELDS = {f.name: f for f in fields(Settings)}
 
 # llama2.c's own defaults. A reference run takes nothing but the command line to change them.
-REFERENCE = {"temperature": 1.0, "topp": 0.9, "repeats": 0, "seed": 0, "steps": 256, "silent": True, "the_end": False}
+REFERENCE = {"temperature": 1.0, "topp": 0.9, "repeats": 0, "seed": 0, "steps": 256, "gate": "off", "silent": True,
+             "the_end": False}
 
 
 def load(command_line: dict[str, str | bool], *, again: dict[str, str] | None = None, reference: bool = False,
@@ -115,7 +119,8 @@ def quoted(text: str) -> str:
 
 # --- The last story, for --again ------------------------------------------------------------------
 
-RETOLD = ("model", "tokenizer", "temperature", "topp", "repeats", "seed", "steps")  # with the prompt, what makes a story
+# With the prompt, what makes a story.
+RETOLD = ("model", "tokenizer", "temperature", "topp", "repeats", "seed", "steps", "gate")
 
 
 class Last(NamedTuple):
@@ -128,8 +133,9 @@ class Last(NamedTuple):
 def remember(settings: Settings, header: str, opening: str, crc32: int, environ=os.environ) -> None:
     """Keep what is needed to tell the story again; where nothing can be kept, do nothing."""
     record = {key: str(getattr(settings, key)) for key in RETOLD}
-    for key in ("model", "tokenizer"):
-        record[key] = record[key] and os.path.abspath(os.path.expanduser(record[key]))
+    for key in ("model", "tokenizer", "gate"):
+        if record[key] not in ("", GATE_OFF):
+            record[key] = os.path.abspath(os.path.expanduser(record[key]))
     record |= {"header": header, "opening": opening, "crc32": f"{crc32:08x}"}
     if not (path := _last(environ)):
         return
