@@ -37,6 +37,9 @@ class Settings:
     kernel: str = _setting("", "kernel of the engine; without it the fastest one")
     silent: bool = _setting(False, "do not speak")
     the_end: bool = _setting(None, "close with 'The end.'; without it only when speaking")
+    stories: int = _setting(None, "stories to tell, one after another; without it 1, or 3 at bedtime", 1, 100)
+    bedtime: bool = _setting(False, "each story slower than the one before, and good night after the last")
+    earcons: bool = _setting(True, "short sounds on a sound device: thinking, error")
     speech: str = _setting("auto", "speech engine; auto is the first that is there",
                            choices=("auto", "espeak", "pyttsx3"))
     voice: str = _setting("en-us", "voice of the speech engine, such as en-us+f3")
@@ -52,7 +55,7 @@ FIELDS = {f.name: f for f in fields(Settings)}
 
 # llama2.c's own defaults. A reference run takes nothing but the command line to change them.
 REFERENCE = {"temperature": 1.0, "topp": 0.9, "repeats": 0, "seed": 0, "steps": 256, "gate": "off", "silent": True,
-             "the_end": False}
+             "the_end": False, "stories": 1, "bedtime": False}
 
 
 def load(command_line: dict[str, str | bool], *, again: dict[str, str] | None = None, reference: bool = False,
@@ -74,13 +77,15 @@ def load(command_line: dict[str, str | bool], *, again: dict[str, str] | None = 
         layer(_read(path), path, lambda key: f"{key} in {path}")
     layer({key: environ[variable(key)] for key in FIELDS if environ.get(variable(key))}, "environment", variable)
     if again is not None:
-        layer(again, "last story", lambda key: f"{key} of the last story")
+        layer(again | {"stories": "1"}, "last story", lambda key: f"{key} of the last story")
     if reference:
         layer(REFERENCE, "llama2.c", str)
     layer(command_line, "command line", option)
     settings = Settings(**values)
     if settings.the_end is None:
         settings = replace(settings, the_end=not settings.silent)
+    if settings.stories is None:
+        settings = replace(settings, stories=3 if settings.bedtime else 1)
     return settings, sources
 
 

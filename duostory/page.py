@@ -10,7 +10,7 @@ from .story import Piece
 
 
 class Page:
-    """stdout: the story alone, each token as soon as it is there. Commands print on one, too."""
+    """stdout: the story alone, as soon as it may be shown. Commands print on one, too."""
 
     word = None  # the player need not tell words
 
@@ -38,13 +38,14 @@ class Page:
 
     def piece(self, piece: Piece) -> None:
         if piece.text:
+            self._ended = False
             self.write(piece.text)
 
     def sentence(self, text: str) -> None:
         pass
 
     def end(self) -> None:
-        """The last newline; once."""
+        """The last newline of a story; once."""
         if not self._ended:
             self._ended = True
             self.write("\n")
