@@ -24,8 +24,9 @@ from typing import NoReturn
 from . import StoryError, UsageError, __version__, config, models
 from .config import FIELDS, Settings, option
 from .engine import Model
+from .gate import open_gate
 from .page import JsonPage, Page
-from .sentences import Sentence
+from .sentences import SENTENCE, Sentence
 from .story import Piece, Story
 from .wish import Prompt, prompt_for
 
@@ -43,14 +44,14 @@ Makes up a story about WISH, and tells it in print and aloud:
   -s, --seed N          the same seed tells the same story; 0 is the time (0)
   -n, --steps N         longest story in tokens; 0: all that the model can (0)
   -i, --prompt TEXT     begin with exactly this TEXT; else WISH, else stdin
-  -z, --tokenizer FILE  tokenizer.bin for a CHECKPOINT of llama2.c
-  --model FILE          another way to name the CHECKPOINT
+  --model FILE, -z, --tokenizer FILE   the CHECKPOINT; llama2.c's tokenizer.bin
+  --gate FILE           a list of words that no story may have, or off (ours)
   --silent, --wav FILE  do not speak; speak into a WAV file
   --srt FILE, --vtt FILE   the story with its times, for subtitles
-  --speech, --voice, --rate, --pitch, --sink, --device   how and where to speak
+  --speech, --voice, --rate, --pitch, --sink, --device, --[no-]earcons   the sound
   --[no-]the-end        close with "The end." (when speaking)
-  --again               tell the last story again
-  --json                print one event a line: token, sentence, word, summary
+  --stories N, --bedtime   tell N in a row; each slower, and then "Good night."
+  --again, --json       tell the last story again; print events, one a line
   --reference           llama2.c's output, byte for byte, with its defaults
   --kv f32|q8           q8: a KV cache of about a quarter of the memory (f32)
   --kernel NAME, --show-config, --version, --help
@@ -61,6 +62,11 @@ COMMANDS = {"convert": "formats.commands", "export": "formats.commands", "models
             "eval": "evaluate"}
 SPOKEN = "wav", "srt", "vtt"  # files that only a voice can fill
 MAGICS = b"\x89DUO", b"GGUF", b"24ka", b"PK\3\4"  # of .duo, GGUF, llama2.c, PyTorch
+BETWEEN = 2.0  # seconds of silence between two stories
+THINKING = 0.5  # seconds without a sentence until an earcon says that one will come
+CALMER = 0.94  # at bedtime, the rate of a story to that of the one before
+SLOWEST = FIELDS["rate"].metadata["low"]
+GOOD_NIGHT = "Good night."
 LONGEST_INPUT = 1 << 16  # bytes on stdin; no model has a position for each of so many
 
 
@@ -167,7 +173,7 @@ def _parse(argv: list[str]) -> tuple[dict[str, str | bool], list[str]]:
                      formatter_class=lambda prog: argparse.HelpFormatter(prog, width=80))
     for key in (*FIELDS, "prompt", *SPOKEN):
         names = [SHORT[key], option(key)] if key in SHORT else [option(key)]
-        if key == "the_end":
+        if key in ("the_end", "bedtime", "earcons"):
             parser.add_argument(*names, action=argparse.BooleanOptionalAction)
         elif key == "silent":
             parser.add_argument(*names, action="store_true")
@@ -200,7 +206,7 @@ def _bind(parser: argparse.ArgumentParser, argv: list[str]) -> tuple[list[str], 
 
 
 def _contradictions(given: dict) -> None:
-    told = [name for name in (*SPOKEN, "the_end", "again", "json") if given.get(name)]
+    told = [name for name in (*SPOKEN, "the_end", "again", "json", "gate", "stories", "bedtime") if given.get(name)]
     if "reference" in given and told:
         raise UsageError(f"{option(told[0])} is not for --reference, which does what llama2.c does")
     files = [given[name] for name in SPOKEN if name in given]
@@ -282,27 +288,32 @@ def _tell(settings: Settings, sources: dict[str, str], given: dict, words: list[
           again: config.Last | None, begun: float) -> int:
     settings = replace(settings, seed=settings.seed or int(time.time()))
     with _open_model(settings) as model, contextlib.ExitStack() as files:
-        prompt = _prompt(model, given, words, again)
-        story = Story(model, prompt, settings, reference="reference" in given)
+        prompt, gate = _prompt(model, given, words, again), open_gate(settings.gate)
+        seeds = [1 + (settings.seed + number - 1) % (2**64 - 1) for number in range(settings.stories)]  # never 0
+        stories = [Story(model, prompt, replace(settings, seed=seed), gate=gate, reference="reference" in given)
+                   for seed in seeds]
         page = _open_page(settings, given)
         captions = [files.enter_context(contextlib.closing(each)) for each in _open_captions(given)]
         player = None if settings.silent else _open_player(settings, sources, given, page, captions)
-        telling = _Telling(story, page, player, begun)
+        teller = _Teller(page, player, settings, begun)
         try:
             try:
-                telling.run()
+                for story in stories:
+                    if story is not stories[0]:
+                        teller.summary()
+                    try:
+                        teller.tell(story, last=story is stories[-1])
+                    finally:
+                        if "reference" not in given:
+                            config.remember(replace(settings, seed=story.seed), *prompt, model.info.crc32)
             finally:
-                telling.fall_silent()
-                if "reference" not in given:
-                    config.remember(settings, *prompt, model.info.crc32)
-                page.end()  # leaves a terminal at the start of a line
-                page.close()
+                teller.close()
         except KeyboardInterrupt:
-            telling.summary(settings.seed)
+            teller.summary()
             raise
         except Terminated:  # whoever stops a teller has heard enough
             pass
-        telling.summary(settings.seed)
+        teller.summary()
     return 0
 
 
@@ -356,8 +367,6 @@ def _open_player(settings: Settings, sources: dict[str, str], given: dict, page:
             raise
         sink = speech.WavSink(f"story-{settings.seed}.wav", voice.rate, new=True)
         _say(f"duostory: there is no sound device, so the story is spoken into {sink.path}")
-    in_step = voice.tells_words and sink.queued() < math.inf
-
     def word(*told) -> None:
         for listener in (page, *captions):
             listener.word(*told)
@@ -367,58 +376,118 @@ def _open_player(settings: Settings, sources: dict[str, str], given: dict, page:
             listener.spoken(*told)
 
     player = speech.Player(voice, sink, on_word=word, on_spoken=spoken)
-    if in_step:
+    if voice.tells_words and player.on_device:
         page.follow(player)
     return player
 
 
-class _Telling:
-    """One story on its way to a page and a player."""
+class _Teller:
+    """Brings stories to a page and a player."""
 
-    def __init__(self, story: Story, page: Page, player, begun: float) -> None:
-        self._story, self._page, self._player, self._begun = story, page, player, begun
-        self._waited = 0.0  # seconds for the voice, which are not the model's
-        self._start = self._ended = time.monotonic()
+    def __init__(self, page: Page, player, settings: Settings, begun: float) -> None:
+        self._page, self._player, self._settings, self._begun = page, player, settings, begun
+        self._earcons = bool(settings.earcons and player and player.on_device)
+        self._story: Story | None = None  # being told, or told and not summed up
+        self._told = 0  # stories
+        self._thinking = None  # the timer for that earcon
 
-    def run(self) -> None:
+    def tell(self, story: Story, last: bool) -> None:
         """Tell the story to its end. Raises StoryError, and whatever signals and a closed pipe raise."""
+        self._story = story
+        self._waited = 0.0  # seconds for the voice, which are not the model's
+        self._before = self._player and replace(self._player.stats)
+        self._start = self._ended = time.monotonic()
         try:
-            for event in self._story:
-                if isinstance(event, Piece):
-                    self._page.piece(event)
-                elif event.text.strip():
-                    self._sentence(event)
-        finally:
-            self._ended = time.monotonic()
-        self._page.end()
-        if self._player:
-            self._player.finish()
+            self._begin()
+            try:
+                for event in story:
+                    if isinstance(event, Piece):
+                        self._page.piece(event)
+                    elif event.text.strip():
+                        self._sentence(event)
+            finally:
+                self._ended = time.monotonic()
+            if last and self._settings.bedtime:
+                self._page.piece(Piece(None, "\n" + GOOD_NIGHT, False))
+                self._sentence(Sentence(GOOD_NIGHT, SENTENCE, True))
+            self._page.end()
+            if self._player and last:
+                self._player.finish()
+            elif self._player:
+                self._player.play(bytes(2 * round(BETWEEN * self._player.voice.rate)))
+                self._player.wait()  # the sound device holds less than that, so the story has been heard
+                self._page.heard()
+            self._told += 1
+        except BaseException as error:
+            if isinstance(error, StoryError) and self._earcons:
+                self._earcon("error")
+                with contextlib.suppress(StoryError):
+                    self._player.finish()
+            self._fall_silent()
+            raise
+
+    def _begin(self) -> None:
+        """What comes before the story."""
+        if self._told:
+            self._page.piece(Piece(None, "\n", False))
+        if self._settings.bedtime and self._player:
+            self._calm_down()
+        if self._earcons and not self._told:
+            from threading import Timer
+
+            self._thinking = Timer(THINKING, self._earcon, ["thinking"])
+            self._thinking.daemon = True
+            self._thinking.start()
+
+    def _calm_down(self) -> None:
+        """Let the voice be the slower the more stories it has told. This is the place for its volume, too."""
+        self._player.voice.rate_wpm = max(SLOWEST, round(self._settings.rate * CALMER ** self._told))
 
     def _sentence(self, sentence: Sentence) -> None:
+        if self._thinking:
+            self._thinking.cancel()
         self._page.sentence(sentence.text.strip())
         if self._player:
             began = time.monotonic()
             self._player.say(sentence.text.strip(), sentence.pause)
             self._waited += time.monotonic() - began
 
-    def fall_silent(self) -> None:
+    def _earcon(self, name: str) -> None:
+        from .speech import earcons
+
+        with contextlib.suppress(StoryError):  # the next sentence will say that the sound device has gone
+            self._player.play(earcons.samples(name, self._player.voice.rate))
+
+    def _fall_silent(self) -> None:
+        if self._thinking:
+            self._thinking.cancel()
         if self._player:
             self._player.close()
 
-    def summary(self, seed: int) -> None:
-        tokens, started = self._story.positions, self._story.started
+    def close(self) -> None:
+        """Fall silent, and leave a terminal at the start of a line."""
+        self._fall_silent()
+        self._page.end()
+        self._page.close()
+
+    def summary(self) -> None:
+        """How it went, once for each story."""
+        if not (story := self._story):
+            return
+        self._story = None
         seconds = self._ended - self._start - self._waited
         # As llama2.c measures: neither the first token nor its time counts.
-        pace = (tokens - 1) / max(self._ended - started - self._waited, 1e-9) if started else 0.0
-        facts = {"tokens": tokens, "seconds": round(seconds, 3), "tokens_per_second": round(pace, 3),
-                 "seed": seed}
-        line = f"{tokens} tokens in {seconds:.2f} s, seed {seed}"
+        pace = (story.positions - 1) / max(self._ended - story.started - self._waited, 1e-9) if story.started else 0.0
+        facts = {"tokens": story.positions, "seconds": round(seconds, 3), "tokens_per_second": round(pace, 3),
+                 "seed": story.seed, "taken_back": story.taken_back}
+        line = f"{story.positions} tokens in {seconds:.2f} s, seed {story.seed}"
         if self._player and (stats := self._player.stats).first_sound:
+            before = self._before
             first = stats.first_sound - self._begun
-            facts |= {"first_sound": round(first, 3), "synthesis": round(stats.synthesis, 3),
-                      "audio": round(stats.audio, 3), "gap": round(stats.gap, 3), "xruns": stats.xruns}
-            line += f", first sound after {first:.2f} s"
-            line += f", {stats.synthesis:.2f} s to synthesise {stats.audio:.1f} s"
+            synthesis, audio = stats.synthesis - before.synthesis, stats.audio - before.audio
+            facts |= {"first_sound": round(first, 3), "synthesis": round(synthesis, 3), "audio": round(audio, 3),
+                      "gap": round(stats.gap - before.gap, 3), "xruns": stats.xruns - before.xruns}
+            line += f", first sound after {first:.2f} s, {synthesis:.2f} s to synthesise {audio:.1f} s"
         self._page.summary(facts)
         _say(line)
         _say(f"achieved tok/s: {pace:f}")

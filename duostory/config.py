@@ -36,10 +36,14 @@ class Settings:
     repeats: int = _setting(2, "times that four words in a row may come; 0 is as often as the model likes", 0, 1000)
     seed: int = _setting(0, "the same seed tells the same story; 0 takes the time", 0, 2**64 - 1)
     steps: int = _setting(0, "longest story in tokens; 0 is as long as the model can", 0, 2**31 - 1)
+    gate: str = _setting("", "file of words that no story may have, or off; without it the list that comes with duostory")
     kv: str = _setting("f32", "type of the KV cache; q8 takes about a quarter of the memory", choices=KV_TYPES)
     kernel: str = _setting("", "kernel of the engine; without it the fastest one")
     silent: bool = _setting(False, "do not speak")
     the_end: bool = _setting(None, "close with 'The end.'; without it only when speaking")
+    stories: int = _setting(None, "stories to tell, one after another; without it 1, or 3 at bedtime", 1, 100)
+    bedtime: bool = _setting(False, "each story slower than the one before, and good night after the last")
+    earcons: bool = _setting(True, "short sounds on a sound device: thinking, error")
     speech: str = _setting("auto", "speech engine; auto is the first that is there",
                            choices=("auto", "espeak", "pyttsx3"))
     voice: str = _setting("en-us", "voice of the speech engine, such as en-us+f3")
@@ -49,11 +53,13 @@ class Settings:
     device: str = _setting("default", "sound device, as `aplay -L` lists them")
 
 
+GATE_OFF = "off"  # what the setting says where a file is meant by anything else
+
 FIELDS = {f.name: f for f in fields(Settings)}
 
 # llama2.c's own defaults. A reference run takes nothing but the command line to change them.
-REFERENCE = {"temperature": 1.0, "topp": 0.9, "repeats": 0, "seed": 0, "steps": 256, "kv": "f32", "silent": True,
-             "the_end": False}
+REFERENCE = {"temperature": 1.0, "topp": 0.9, "repeats": 0, "seed": 0, "steps": 256, "gate": GATE_OFF, "kv": "f32",
+             "silent": True, "the_end": False, "stories": 1, "bedtime": False}
 
 
 def load(command_line: dict[str, str | bool], *, again: dict[str, str] | None = None, reference: bool = False,
@@ -75,13 +81,15 @@ def load(command_line: dict[str, str | bool], *, again: dict[str, str] | None = 
         layer(_read(path), path, lambda key: f"{key} in {path}")
     layer({key: environ[variable(key)] for key in FIELDS if environ.get(variable(key))}, "environment", variable)
     if again is not None:
-        layer(again, "last story", lambda key: f"{key} of the last story")
+        layer(again | {"stories": "1"}, "last story", lambda key: f"{key} of the last story")
     if reference:
         layer(REFERENCE, "llama2.c", str)
     layer(command_line, "command line", option)
     settings = Settings(**values)
     if settings.the_end is None:
         settings = replace(settings, the_end=not settings.silent)
+    if settings.stories is None:
+        settings = replace(settings, stories=3 if settings.bedtime else 1)
     return settings, sources
 
 
@@ -120,7 +128,8 @@ def quoted(text: str) -> str:
 
 # --- The last story, for --again ------------------------------------------------------------------
 
-RETOLD = ("model", "tokenizer", "temperature", "topp", "repeats", "seed", "steps", "kv")  # with the prompt, what makes a story
+# With the prompt, what makes a story.
+RETOLD = ("model", "tokenizer", "temperature", "topp", "repeats", "seed", "steps", "gate", "kv")
 
 
 class Last(NamedTuple):
@@ -133,8 +142,9 @@ class Last(NamedTuple):
 def remember(settings: Settings, header: str, opening: str, crc32: int, environ=os.environ) -> None:
     """Keep what is needed to tell the story again; where nothing can be kept, do nothing."""
     record = {key: str(getattr(settings, key)) for key in RETOLD}
-    for key in ("model", "tokenizer"):
-        record[key] = record[key] and os.path.abspath(os.path.expanduser(record[key]))
+    for key in ("model", "tokenizer", "gate"):
+        if record[key] not in ("", GATE_OFF):
+            record[key] = os.path.abspath(os.path.expanduser(record[key]))
     record |= {"header": header, "opening": opening, "crc32": f"{crc32:08x}"}
     if not (path := _last(environ)):
         return

@@ -10,7 +10,7 @@ from .story import Piece
 
 
 class Page:
-    """stdout: the story alone, each token as soon as it is there. Commands print on one, too."""
+    """stdout: the story alone, as soon as it may be shown. Commands print on one, too."""
 
     def __init__(self) -> None:
         if sys.stdout is None:
@@ -36,6 +36,7 @@ class Page:
 
     def piece(self, piece: Piece) -> None:
         if piece.text:
+            self._ended = False
             self.write(piece.text)
 
     def sentence(self, text: str) -> None:
@@ -48,13 +49,16 @@ class Page:
         pass
 
     def end(self) -> None:
-        """The last newline; once."""
+        """The last newline of a story; once."""
         if not self._ended:
             self._ended = True
             self.write("\n")
 
     def follow(self, player) -> None:
         """Called once if the words of the player's voice are told and can be heard."""
+
+    def heard(self) -> None:
+        """After all that a story's end() closed has been heard."""
 
     def close(self) -> None:
         """After the player has been closed."""

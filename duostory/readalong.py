@@ -35,7 +35,7 @@ class ReadAlong(Page):
         # For each sentence, where in the text each of its words begins and ends, and where its marks end.
         self._words: list[list[tuple[int, int, int]]] = []
         self._place = 0  # in the text, behind the last sentence
-        # What to do when it is heard: (seconds, method, sentence, words told before in that sentence).
+        # What to do when it is heard: (seconds, method, its arguments).
         self._told: SimpleQueue[tuple] = SimpleQueue()
         self._number = 0
         self._over = Event()
@@ -78,6 +78,14 @@ class ReadAlong(Page):
             self._ended = True
             self._text += "\n"
 
+    def heard(self) -> None:
+        if self._player:
+            shown = Event()
+            self._told.put((0.0, self._show_rest))
+            self._told.put((0.0, shown.set))
+            while self._thread.is_alive() and not shown.wait(LOOK):
+                pass
+
     def close(self) -> None:
         """Show the rest, unless the story was stopped while it was spoken."""
         if not self._player:
@@ -87,8 +95,10 @@ class ReadAlong(Page):
         self._thread.join()
         if self._error:
             raise self._error
-        stopped = self._player.heard() < math.inf
-        self.write("\n" if stopped else self._row.unlit() + self._row.laid(self._text[self._shown:]))
+        if self._player.heard() < math.inf:  # stopped
+            self.write("\n")
+        else:
+            self._show_rest()
 
     # The rest runs on the page's thread.
 
@@ -114,6 +124,10 @@ class ReadAlong(Page):
 
     def _unlight(self, *_) -> None:
         self.write(self._row.unlit())
+
+    def _show_rest(self) -> None:
+        text, self._shown = self._text[self._shown:], len(self._text)
+        self.write(self._row.unlit() + self._row.laid(text))
 
 
 class Row:

@@ -54,7 +54,7 @@ class _Library:
         path = ffi.new("char **")
         self.version = ffi.string(self.lib.espeak_Info(path)).decode()
         self.data = Path(os.fsdecode(ffi.string(path[0])))
-        self.voice: Espeak | None = None  # whose settings are in force
+        self.settings: tuple[Espeak, int] | None = None  # that are in force: whose, and the rate
         self._callback = ffi.callback("t_espeak_callback", self._on_sound, error=1)  # kept: C holds a pointer
         self.lib.espeak_SetSynthCallback(self._callback)
 
@@ -119,7 +119,7 @@ class Espeak:
     `rate_wpm` is 80 to 450 words a minute; `pitch` 0 to 99, 50 is the voice's own.
     Raises StoryError where there is no espeak-ng or no such voice, and for values out of range.
 
-    Several may exist; they speak one after another, because espeak-ng is one engine a process.
+    `rate_wpm` may be changed. Several may exist; they speak one after another, because espeak-ng is one engine a process.
     """
 
     tells_words = True
@@ -148,7 +148,7 @@ class Espeak:
                 f'espeak-ng has no voice "{self.voice}": take one like en-us, en-us+f3 or en-us+klatt2'
             )
         lib.espeak_SetParameter(lib.espeakRATE, self.rate_wpm, 0)
-        library.voice = self
+        library.settings = self, self.rate_wpm
 
     def speak(
         self,
@@ -175,7 +175,7 @@ class Espeak:
             return write(pcm)
 
         with _lock:
-            if _library.voice is not self:
+            if _library.settings != (self, self.rate_wpm):
                 self._select(_library)
             pitch = self._quoted_pitch if self._reader.quoted else self.pitch
             _library.lib.espeak_SetParameter(_library.lib.espeakPITCH, pitch, 0)

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import Event, Thread
 from typing import Protocol
 
 from duostory.sentences import SENTENCE
@@ -20,6 +20,7 @@ BYTES = 2  # a sample
 
 class Voice(Protocol):
     rate: int  # samples a second
+    rate_wpm: int  # words a minute; a change counts from the next text on
     version: str  # what it is, for people
     tells_words: bool  # whether `on_word` is called
 
@@ -36,7 +37,7 @@ class Voice(Protocol):
 class PlayerStats:
     """How the speaking went; read it while it goes on or after finish()."""
 
-    first_sound: float | None = None  # time.monotonic() when the first samples had been written
+    first_sound: float | None = None  # time.monotonic() when the first samples of a sentence had been written
     synthesis: float = 0.0  # seconds of processor time in the voice, without the sink
     audio: float = 0.0  # seconds of sound written, pauses included
     gap: float = 0.0  # seconds of silence beyond the intended pauses: no sentence was ready
@@ -67,7 +68,8 @@ class Player:
         on_spoken: Callable[[str, float, float, int], None] | None = None,
     ) -> None:
         self.stats = PlayerStats()
-        self._voice, self._sink = voice, sink
+        self.on_device = sink.queued() < math.inf  # rather than in a file
+        self.voice, self._sink = voice, sink
         self._on_word, self._on_spoken = on_word, on_spoken
         self._frames = 0  # written
         self._sink_time = 0.0  # seconds of processor time
@@ -75,8 +77,8 @@ class Player:
         self._stopped = False
         self._error: Exception | None = None
         # Two SimpleQueues, because these may be fed from a signal handler that interrupted say() itself.
-        self._work: SimpleQueue[tuple[str, float] | None] = SimpleQueue()
-        self._room: SimpleQueue[None] = SimpleQueue()  # one entry for each sentence that may be queued
+        self._work: SimpleQueue[tuple[str, float] | Callable[[], object] | None] = SimpleQueue()
+        self._room: SimpleQueue[None] = SimpleQueue()  # one entry for each item that may be queued
         for _ in range(ahead):
             self._room.put(None)
         self._thread = Thread(target=self._run, name="duostory-player", daemon=True)
@@ -88,12 +90,27 @@ class Player:
         Waits while `ahead` sentences are queued. Does nothing after stop().
         Raises what ended the player (StoryError for a lost sound card or a full disk).
         """
+        self._queue((sentence, pause))
+
+    def play(self, pcm: bytes) -> None:
+        """Queue a sound that is no sentence, after the pause that is due. Waits and raises like say()."""
+        self._queue(lambda: self._write(pcm))
+
+    def wait(self) -> None:
+        """Wait until all that is queued has been spoken. Raises what ended the player, like say()."""
+        spoken = Event()
+        self._queue(spoken.set)
+        while self._thread.is_alive() and not spoken.wait(POLL):
+            pass
+        self._raise_error()
+
+    def _queue(self, item: tuple[str, float] | Callable[[], object]) -> None:
         self._room.get()
         if self._stopped or not self._thread.is_alive():
             self._room.put(None)  # the next one may not wait either
             self._raise_error()
             return
-        self._work.put((sentence, pause))
+        self._work.put(item)
 
     def heard(self) -> float:
         """How many seconds of all sound written have been heard: infinitely many when no more will be.
@@ -160,14 +177,18 @@ class Player:
             if index:
                 self.stats.gap += max(0.0, waited - pause)
                 self._silence(pause - waited)
+            if callable(item):
+                item()
+                pause = 0.0
+                continue
             sentence, pause = item
             self._speak(sentence, index)
             index += 1
         if not self._stopped:
             self._sink.drain()
 
-    def _next(self) -> tuple[tuple[str, float] | None, float]:
-        """The next sentence (None: there is none), and the seconds of silence written until it came."""
+    def _next(self) -> tuple[tuple[str, float] | Callable[[], object] | None, float]:
+        """The next item (None: there is none), and the seconds of silence written until it came."""
         waited, idle = 0.0, False
         while True:
             try:
@@ -184,15 +205,20 @@ class Player:
             return item, waited
 
     def _speak(self, sentence: str, index: int) -> None:
-        start = self._frames / self._voice.rate
+        start = self._frames / self.voice.rate
 
         def word(text: str, at: float) -> None:
             if self._on_word:
                 self._on_word(text, start + at, index)
 
+        def write(pcm: bytes) -> bool:
+            going_on = self._write(pcm)
+            self.stats.first_sound = self.stats.first_sound or time.monotonic()
+            return going_on
+
         began = time.thread_time() - self._sink_time
         try:
-            self._voice.speak(sentence, self._write, word)
+            self.voice.speak(sentence, write, word)
         finally:
             self.stats.synthesis += time.thread_time() - self._sink_time - began
             if self._on_spoken:
@@ -200,7 +226,7 @@ class Player:
 
     def _silence(self, seconds: float) -> None:
         if seconds > 0:
-            self._write(bytes(BYTES * round(seconds * self._voice.rate)))
+            self._write(bytes(BYTES * round(seconds * self.voice.rate)))
 
     def _write(self, pcm: bytes) -> bool:
         """Write sound; False when it is time to stop."""
@@ -210,9 +236,7 @@ class Player:
         self._sink.write(pcm)
         self._sink_time += time.thread_time() - began
         self._frames += len(pcm) // BYTES
-        self.stats.audio = self._frames / self._voice.rate
-        if self.stats.first_sound is None:
-            self.stats.first_sound = time.monotonic()
+        self.stats.audio = self._frames / self.voice.rate
         self._clock = self.stats.audio - self._sink.queued(), time.monotonic()
         self.stats.xruns = self._sink.xruns
         return not self._stopped

@@ -301,6 +301,69 @@ def test_an_error_of_the_card_reaches_the_caller(card, where):
     player.close()
 
 
+def test_a_sound_is_played_in_its_place():
+    memory = Memory(Tone.rate)
+    chime = array("h", [5000] * 2205).tobytes()
+    with Player(Tone(), memory) as player:
+        player.play(chime)
+        player.wait()
+        assert player.stats.first_sound is None  # of a sentence
+        player.say("a" * 50)
+        player.play(chime)
+        player.say("b" * 50)
+        player.finish()
+    pcm = bytes(memory.pcm)
+    assert pcm.startswith(chime) and pcm.count(chime) == 2
+    # The second one has the sentence's pause before it, and the next sentence right behind it.
+    assert silences(pcm, Tone.rate, 0.01) == pytest.approx([SENTENCE], abs=0.001)
+    assert player.stats.audio == pytest.approx(1.2 + SENTENCE, abs=0.001)
+
+
+def test_wait_until_all_is_spoken():
+    memory = Memory(Tone.rate)
+    with Player(Tone(), memory) as player:
+        for count in (1, 2):
+            for sentence in STORY:
+                player.say(sentence, 0.0)
+            player.wait()
+            assert len(memory.pcm) > count * 440 * len("".join(STORY))  # bytes; see Tone
+        player.finish()
+    player.wait()
+
+
+def test_wait_ends_with_the_player(card):
+    player = Player(Tone(), card.sink(buffer=0.5), ahead=9)
+    for sentence in STORY:
+        player.say(sentence)
+    Timer(0.3, player.stop).start()
+    start = time.monotonic()
+    player.wait()
+    assert time.monotonic() - start < 1.0
+    player.close()
+    failing = Player(Tone(), card.sink(buffer=0.5), ahead=9)
+    card.fail_next = 19  # ENODEV: unplugged
+    failing.say("a" * 50)
+    with pytest.raises(StoryError, match="has gone"):
+        failing.wait()
+    failing.close()
+
+
+def test_the_rate_of_a_voice_can_be_changed(voice):
+    """The next sentence is spoken at the new rate, and later ones at the old one again."""
+    durations = []
+    try:
+        for rate in (155, 110, 155):
+            voice.rate_wpm = rate
+            memory = Memory(voice.rate)
+            with Player(voice, memory) as player:
+                player.say(STORY[1])
+                player.finish()
+            durations.append(player.stats.audio)
+    finally:
+        voice.rate_wpm = 155
+    assert durations[1] > 1.2 * durations[0] and durations[2] == pytest.approx(durations[0], rel=0.05)
+
+
 def test_an_error_in_a_callback_reaches_the_caller(voice):
     def broken(*_):
         raise ZeroDivisionError

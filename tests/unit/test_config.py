@@ -137,6 +137,21 @@ def test_the_last_story_is_kept_to_the_bit(tmp_path_factory, header, opening, te
     assert len(os.listdir(folder)) == 1
 
 
+@pytest.mark.parametrize("gate", ["", "off"])
+def test_a_list_of_words_is_kept_with_the_story_by_its_whole_path(home, gate):
+    for given, kept in ((gate, gate), ("mine.txt", os.path.abspath("mine.txt"))):
+        settings, _ = config.load({"gate": given}, environ=home)
+        config.remember(settings, "", "Once", 1, environ=home)
+        assert config.recall(environ=home).settings["gate"] == kept
+
+
+def test_bedtime_is_three_stories_unless_told_otherwise(home):
+    assert config.load({}, environ=home)[0].stories == 1
+    assert config.load({"bedtime": True}, environ=home)[0].stories == 3
+    assert config.load({"bedtime": True, "stories": "2"}, environ=home)[0].stories == 2
+    assert config.load({}, reference=True, environ=home | {"DUOSTORY_BEDTIME": "1"})[0].stories == 1
+
+
 def test_nothing_to_tell_again(home):
     with pytest.raises(StoryError, match="no last story"):
         config.recall(environ=home)
