@@ -43,6 +43,8 @@ Makes up a story about WISH, and tells it in print and aloud:
   -z, --tokenizer FILE  tokenizer.bin for a CHECKPOINT of llama2.c
   --model FILE          another way to name the CHECKPOINT
   --silent, --wav FILE  do not speak; speak into a WAV file
+  --volume N            loudness in percent, kept for the next time; the limits
+                        are --min-volume and --max-volume (100, 0, 100)
   --speech, --voice, --rate, --pitch, --sink, --device   how and where to speak
   --[no-]the-end        close with "The end." (when speaking)
   --again               tell the last story again
@@ -124,6 +126,8 @@ def _run(argv: list[str], begun: float) -> int:
         return 0
     if "version" in given:
         return _version(settings)
+    if "volume" in given and "reference" not in given:
+        config.keep_volume(settings.volume)
     return _tell(settings, sources, given, words, again, begun)
 
 
@@ -324,7 +328,8 @@ def _open_player(settings: Settings, sources: dict[str, str], wav: str | None, p
             raise
         sink = speech.WavSink(f"story-{settings.seed}.wav", voice.rate, new=True)
         _say(f"duostory: there is no sound device, so the story is spoken into {sink.path}")
-    return speech.Player(voice, sink, on_word=page.word)
+    return speech.Player(voice, sink, on_word=page.word, volume=settings.volume,
+                         notice=lambda message: _say(f"duostory: {message}"))
 
 
 class _Telling:

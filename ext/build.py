@@ -14,7 +14,7 @@ from cffi import FFI
 EXT = Path(__file__).parent
 SOURCES = ["model.c", "crc32.c", "forward.c", "mathf.c", "tokenizer.c", "sampler.c",
            "kernels.c", "kernels_scalar.c", "kernels_avx2.c", "kernels_avx512.c", "kernels_neon.c",
-           "kernels_rvv.c", "kernels_rvv.S"]
+           "kernels_rvv.c", "kernels_rvv.S", "sound.c"]
 
 # setuptools leaves out what the C compiler can do for assembly.
 if ".S" not in UnixCCompiler.src_extensions:
@@ -30,7 +30,7 @@ def declare(name: str) -> FFI:
 engine = declare("engine")
 engine.set_source(
     "duostory._engine",
-    '#include "duostory.h"',
+    '#include "duostory.h"\n#include "sound.h"',
     sources=[f"ext/{name}" for name in SOURCES],
     include_dirs=["ext"],
     depends=[f"ext/{path.name}" for path in sorted(EXT.glob("*.h"))],

@@ -1,5 +1,7 @@
 """The thread that speaks: sentences in, sound out, while the story is still being written."""
 
+import contextlib
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,14 +9,19 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Protocol
 
+from duostory import StoryError
 from duostory.sentences import SENTENCE
-from duostory.speech.sinks import Sink
+from duostory.speech.sinks import DeviceGone, NoSoundDevice, Sink
+from duostory.speech.volume import gain, scaled
 
 # While the next sentence is not there yet, the device is kept running on silence, so that every xrun it
 # reports is a real fault. These two bound how much later than at once a new sentence can sound.
 LOW_WATER = 0.1  # seconds of sound in the device below which silence is added
 POLL = 0.05  # seconds between two looks
 BYTES = 2  # a sample
+
+# A sound device that has gone is looked for every RETRY seconds, for AWAY seconds: time to find it and plug it in.
+RETRY, AWAY = 0.5, 300.0
 
 
 class Voice(Protocol):
@@ -41,12 +48,28 @@ class PlayerStats:
     xruns: int = 0  # how often the device ran dry in the middle of sound
 
 
+@dataclass
+class _Line:
+    """A sentence to speak."""
+
+    text: str
+    pause: float  # seconds of silence after it
+    index: int  # in the story
+    end: float = math.inf  # frame of all sound written at which its sound ends, once it has been written
+
+
 class Player:
     """Speaks sentences in order, on a thread that owns `voice` and `sink` from here on.
 
     At most `ahead` sentences wait; then say() does. `on_word(word, at, index)` is called on that thread when
     the sound is written, which is up to a second before it is heard. `at` is the position in all sound
     written, in seconds; `index` counts the sentences from 0.
+
+    `volume` is in percent of the voice's own loudness, 0 to 100. It may be set at any time and from any
+    thread, and holds for all sound that is not written yet.
+
+    When the sound device has gone, the player waits for it. Then it begins again with the first sentence that
+    may not have been heard to its end: nobody remembers half a sentence. Both is told to `notice`.
 
         with Player(voice, sink) as player:
             for sentence in story:
@@ -61,11 +84,20 @@ class Player:
         *,
         ahead: int = 4,
         on_word: Callable[[str, float, int], None] | None = None,
+        volume: int = 100,
+        notice: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.stats = PlayerStats()
+        self.volume = volume
         self._voice, self._sink = voice, sink
-        self._on_word = on_word
+        self._on_word, self._notice = on_word, notice
+        self._gain = gain(volume)  # of the last sound written
         self._frames = 0  # written
+        self._lines: list[_Line] = []  # those that may not have been heard to their end, in order
+        self._next = 0  # of _lines; those before it have been written
+        self._index = 0  # of the next line in the story
+        self._over = False  # no more lines come
+        self._away: float | None = None  # time.monotonic() when the device went, until it takes sound again
         self._sink_time = 0.0  # seconds of processor time
         self._stopped = False
         self._error: Exception | None = None
@@ -137,24 +169,28 @@ class Player:
             self._room.put(None)  # wakes a waiting say()
 
     def _speak_all(self) -> None:
-        index, pause = 0, 0.0
+        pause = 0.0
         while not self._stopped:
-            item, waited = self._next()
-            if item is None or self._stopped:
-                break
-            if index:
+            try:
+                line, waited = self._take()
+                if self._stopped:
+                    return
+                if not line:
+                    self._sink.drain()
+                    return
                 self.stats.gap += max(0.0, waited - pause)
                 self._silence(pause - waited)
-            sentence, pause = item
-            self._speak(sentence, index)
-            index += 1
-        if not self._stopped:
-            self._sink.drain()
+                self._speak(line)
+                pause = line.pause
+            except DeviceGone as gone:
+                self._rewind()
+                self._await_device(gone)
+                pause = 0.0
 
-    def _next(self) -> tuple[tuple[str, float] | None, float]:
-        """The next sentence (None: there is none), and the seconds of silence written until it came."""
+    def _take(self) -> tuple[_Line | None, float]:
+        """The next line (None: there is none), and the seconds of silence written until it came."""
         waited, idle = 0.0, False
-        while True:
+        while self._next == len(self._lines) and not self._over:
             try:
                 item = self._work.get(timeout=POLL)
             except Empty:
@@ -163,23 +199,60 @@ class Player:
                     self._silence(LOW_WATER)
                     waited += LOW_WATER
                 continue
-            if idle:
-                self._sink.queued()  # whether it ran dry since the last look does not matter
+            if item is None:
+                self._over = True
+                break
             self._room.put(None)
-            return item, waited
+            self._forget_heard()
+            self._lines.append(_Line(*item, self._index))
+            self._index += 1
+        if idle:
+            self._sink.queued()  # whether it ran dry since the last look does not matter
+        if self._next == len(self._lines):
+            return None, waited
+        self._next += 1
+        return self._lines[self._next - 1], waited
 
-    def _speak(self, sentence: str, index: int) -> None:
+    def _forget_heard(self) -> None:
+        heard = self._frames - self._sink.buffer * self._voice.rate
+        while self._lines and self._lines[0].end <= heard:
+            del self._lines[0]
+            self._next -= 1
+
+    def _rewind(self) -> None:
+        self._forget_heard()
+        self._next = 0
+        for line in self._lines:
+            line.end = math.inf
+
+    def _await_device(self, gone: DeviceGone) -> None:
+        """Return when the device is open again, or at stop(). Raises StoryError when it takes too long."""
+        if self._away is None:
+            self._away = time.monotonic()
+            self._notice(f"{gone}; the story waits until it is back")
+        while not self._stopped:
+            look = time.monotonic() + RETRY
+            while time.monotonic() < look and not self._stopped:
+                time.sleep(POLL)
+            if time.monotonic() - self._away > AWAY:
+                raise StoryError(f"{gone} and was not back within {AWAY / 60:g} minutes")
+            with contextlib.suppress(NoSoundDevice):
+                self._sink.reopen()
+                return
+
+    def _speak(self, line: _Line) -> None:
         start = self._frames / self._voice.rate
 
         def word(text: str, at: float) -> None:
             if self._on_word:
-                self._on_word(text, start + at, index)
+                self._on_word(text, start + at, line.index)
 
         began = time.thread_time() - self._sink_time
         try:
-            self._voice.speak(sentence, self._write, word)
+            self._voice.speak(line.text, self._write, word)
         finally:
             self.stats.synthesis += time.thread_time() - self._sink_time - began
+        line.end = self._frames
 
     def _silence(self, seconds: float) -> None:
         if seconds > 0:
@@ -189,9 +262,14 @@ class Player:
         """Write sound; False when it is time to stop."""
         if self._stopped:
             return False
+        before, self._gain = self._gain, gain(self.volume)
+        pcm = scaled(pcm, before, self._gain)
         began = time.thread_time()
         self._sink.write(pcm)
         self._sink_time += time.thread_time() - began
+        if self._away is not None:
+            self._away = None
+            self._notice("the sound device is back; the story goes on")
         self._frames += len(pcm) // BYTES
         self.stats.audio = self._frames / self._voice.rate
         if self.stats.first_sound is None:

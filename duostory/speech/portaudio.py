@@ -1,7 +1,6 @@
 """Sound through PortAudio, for desktops where ALSA is not the way (PyAudio is an extra)."""
 
-from duostory import StoryError
-from duostory.speech.sinks import NoSoundDevice
+from duostory.speech.sinks import DeviceGone, NoSoundDevice
 
 _CHUNK_S = 0.06  # one write at most, so that stop() is looked at often enough
 _UNDERFLOW = -9980  # PortAudio's paOutputUnderflowed: the sound was taken, after a gap
@@ -10,29 +9,37 @@ _UNDERFLOW = -9980  # PortAudio's paOutputUnderflowed: the sound was taken, afte
 class PortAudioSink:
     """Plays on the output device with `device` in its name ("default": the system's) at `rate` Hz.
 
-    Raises NoSoundDevice where PyAudio or the device is missing, StoryError where it fails later.
+    Raises NoSoundDevice where PyAudio or the device is missing, DeviceGone where it fails later.
     """
 
     def __init__(self, device: str, rate: int) -> None:
+        self.rate, self.xruns, self.device = rate, 0, device
+        self._stopped = False
+        self._audio = None
+        self.reopen()
+
+    def reopen(self) -> None:
         try:
             import pyaudio
         except ImportError:
             raise NoSoundDevice(
                 'PyAudio is not installed: "pip install duostory[desktop]", or use alsa'
             ) from None
-        self.rate, self.xruns, self.device = rate, 0, device
-        self._stopped = False
-        self._audio = pyaudio.PyAudio()
+        self._audio = pyaudio.PyAudio()  # a new one, for it lists the devices once
+        self._stream = None
         try:
             self._stream = self._audio.open(
-                rate, 1, pyaudio.paInt16, output=True, output_device_index=self._index(device)
+                self.rate, 1, pyaudio.paInt16, output=True, output_device_index=self._index(self.device)
             )
         except BaseException as error:
-            self._audio.terminate()
+            self.close()
             if isinstance(error, OSError | ValueError):
-                raise NoSoundDevice(f'the sound device "{device}" does not open ({error.args[0]})') from None
+                raise NoSoundDevice(
+                    f'the sound device "{self.device}" does not open ({error.args[0]})'
+                ) from None
             raise
-        self._buffer = self._stream.get_write_available()  # frames; it is empty now
+        self._frames = self._stream.get_write_available()  # it is empty now
+        self.buffer = self._frames / self.rate
 
     def _index(self, device: str) -> int | None:
         if device == "default":
@@ -52,11 +59,18 @@ class PortAudioSink:
                 self._stream.write(pcm[start : start + step], exception_on_underflow=True)
             except OSError as error:
                 if error.errno != _UNDERFLOW:
-                    raise StoryError(f'the sound device "{self.device}" failed ({error.args[-1]})') from None
+                    raise self._gone(error) from None
                 self.xruns += 1
 
     def queued(self) -> float:
-        return (self._buffer - self._stream.get_write_available()) / self.rate
+        try:
+            return (self._frames - self._stream.get_write_available()) / self.rate
+        except OSError as error:
+            raise self._gone(error) from None
+
+    def _gone(self, error: OSError) -> DeviceGone:
+        self.close()
+        return DeviceGone(self.device, error.args[-1])
 
     def drain(self) -> None:
         if not self._stopped:
@@ -66,5 +80,8 @@ class PortAudioSink:
         self._stopped = True
 
     def close(self) -> None:
-        self._stream.close()
-        self._audio.terminate()
+        if self._audio:
+            if self._stream:
+                self._stream.close()
+            self._audio.terminate()
+            self._audio = None
