@@ -69,7 +69,8 @@ class Player:
     thread, and holds for all sound that is not written yet.
 
     When the sound device has gone, the player waits for it. Then it begins again with the first sentence that
-    may not have been heard to its end: nobody remembers half a sentence. Both is told to `notice`.
+    may not have been heard to its end, for nobody remembers half a sentence; its words are told again, too. Loss
+    and return are told to `notice`.
 
         with Player(voice, sink) as player:
             for sentence in story:
