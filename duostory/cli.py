@@ -49,12 +49,12 @@ Makes up a story about WISH, and tells it in print and aloud:
   --silent, --wav FILE  do not speak; speak into a WAV file
   --srt FILE, --vtt FILE   the story with its times, for subtitles
   --speech, --voice, --rate, --pitch, --sink, --device, --[no-]earcons   the sound
+  --volume N, --min-volume N, --max-volume N   in percent, kept for the next time
   --[no-]the-end        close with "The end." (when speaking)
   --stories N, --bedtime   tell N in a row; each slower, and then "Good night."
   --again, --json       tell the last story again; print events, one a line
   --reference           llama2.c's output, byte for byte, with its defaults
-  --kv f32|q8           q8: a KV cache of about a quarter of the memory (f32)
-  --kernel NAME, --show-config, --version, --help
+  --kv f32|q8, --kernel NAME, --show-config, --version, --help
 """
 
 SHORT = {"temperature": "-t", "topp": "-p", "seed": "-s", "steps": "-n", "prompt": "-i", "tokenizer": "-z"}
@@ -64,8 +64,9 @@ SPOKEN = "wav", "srt", "vtt"  # files that only a voice can fill
 MAGICS = b"\x89DUO", b"GGUF", b"24ka", b"PK\3\4"  # of .duo, GGUF, llama2.c, PyTorch
 BETWEEN = 2.0  # seconds of silence between two stories
 THINKING = 0.5  # seconds without a sentence until an earcon says that one will come
-CALMER = 0.94  # at bedtime, the rate of a story to that of the one before
+CALMER, SOFTER = 0.94, 0.85  # at bedtime, the rate and the volume of a story to those of the one before
 SLOWEST = FIELDS["rate"].metadata["low"]
+SOFTEST = 0.3  # of the volume of the first
 GOOD_NIGHT = "Good night."
 LONGEST_INPUT = 1 << 16  # bytes on stdin; no model has a position for each of so many
 
@@ -140,6 +141,8 @@ def _run(argv: list[str], begun: float) -> int:
         if name in given and settings.silent:
             raise UsageError(f"--silent and {option(name)} exclude each other" if "silent" in given else
                              f"{option(name)} needs the voice, and silent is set ({sources['silent']})")
+    if "volume" in given and "reference" not in given:
+        config.keep_volume(settings.volume)
     return _tell(settings, sources, given, words, again, begun)
 
 
@@ -375,7 +378,8 @@ def _open_player(settings: Settings, sources: dict[str, str], given: dict, page:
         for listener in (page, *captions):
             listener.spoken(*told)
 
-    player = speech.Player(voice, sink, on_word=word, on_spoken=spoken)
+    player = speech.Player(voice, sink, on_word=word, on_spoken=spoken, volume=settings.volume,
+                           notice=lambda message: _say(f"duostory: {message}"))
     if voice.tells_words and player.on_device:
         page.follow(player)
     return player
@@ -440,8 +444,10 @@ class _Teller:
             self._thinking.start()
 
     def _calm_down(self) -> None:
-        """Let the voice be the slower the more stories it has told. This is the place for its volume, too."""
-        self._player.voice.rate_wpm = max(SLOWEST, round(self._settings.rate * CALMER ** self._told))
+        """Let the voice be the slower and softer the more stories it has told."""
+        settings, player = self._settings, self._player
+        player.voice.rate_wpm = max(SLOWEST, round(settings.rate * CALMER ** self._told))
+        player.volume = max(settings.min_volume, round(settings.volume * max(SOFTEST, SOFTER ** self._told)))
 
     def _sentence(self, sentence: Sentence) -> None:
         if self._thinking:

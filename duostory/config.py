@@ -1,4 +1,4 @@
-"""Settings: one frozen object, filled from defaults < files < environment < command line.
+"""Settings: one frozen object, filled from defaults < files < the last --volume < environment < command line.
 
 Files are TOML: `/etc/duostory.toml`, then `$XDG_CONFIG_HOME/duostory/config.toml` (`~/.config` where that is
 not set). `DUOSTORY_CONFIG` names one file that is read instead of both. The keys are the fields of Settings.
@@ -49,6 +49,9 @@ class Settings:
     voice: str = _setting("en-us", "voice of the speech engine, such as en-us+f3")
     rate: int = _setting(155, "words a minute", 80, 450)
     pitch: int = _setting(50, "pitch of the voice", 0, 99)
+    volume: int = _setting(100, "loudness in percent of the voice's own", 0, 100)
+    min_volume: int = _setting(0, "no volume is below this", 0, 100)
+    max_volume: int = _setting(100, "no volume is above this", 0, 100)
     sink: str = _setting("alsa", "where sound goes", choices=("alsa", "pyaudio"))
     device: str = _setting("default", "sound device, as `aplay -L` lists them")
 
@@ -79,6 +82,8 @@ def load(command_line: dict[str, str | bool], *, again: dict[str, str] | None = 
 
     for path in _files(environ):
         layer(_read(path), path, lambda key: f"{key} in {path}")
+    if (volume := kept_volume(environ)) is not None:
+        layer({"volume": volume}, "last --volume", option)
     layer({key: environ[variable(key)] for key in FIELDS if environ.get(variable(key))}, "environment", variable)
     if again is not None:
         layer(again | {"stories": "1"}, "last story", lambda key: f"{key} of the last story")
@@ -90,7 +95,12 @@ def load(command_line: dict[str, str | bool], *, again: dict[str, str] | None = 
         settings = replace(settings, the_end=not settings.silent)
     if settings.stories is None:
         settings = replace(settings, stories=3 if settings.bedtime else 1)
-    return settings, sources
+    if settings.min_volume > settings.max_volume:
+        raise StoryError(f"min_volume is {settings.min_volume}, which is above max_volume, {settings.max_volume}")
+    allowed = min(max(settings.volume, settings.min_volume), settings.max_volume)
+    if allowed != settings.volume:
+        sources["volume"] = "min_volume" if allowed > settings.volume else "max_volume"
+    return replace(settings, volume=allowed), sources
 
 
 def check(command_line: dict[str, str | bool], reference: bool = False) -> None:
@@ -146,25 +156,13 @@ def remember(settings: Settings, header: str, opening: str, crc32: int, environ=
         if record[key] not in ("", GATE_OFF):
             record[key] = os.path.abspath(os.path.expanduser(record[key]))
     record |= {"header": header, "opening": opening, "crc32": f"{crc32:08x}"}
-    if not (path := _last(environ)):
-        return
-    part = f"{path}.{os.getpid()}.part"
-    try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(part, "wb") as file:
-            for key, value in record.items():
-                file.write(f"{key}: ".encode() + value.encode("unicode_escape") + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)  # a power cut leaves the old record or the new one
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(part)
+    _keep("last-story", "".join(f"{key}: {value.encode('unicode_escape').decode()}\n" for key, value in record.items()),
+          environ)
 
 
 def recall(environ=os.environ) -> Last:
     """What remember() kept. Raises StoryError if there is nothing, or nothing that makes sense."""
-    path = _last(environ)
+    path = _state("last-story", environ)
     if not path:
         raise StoryError("there is no last story to tell again, for there is no home folder to keep it in")
     try:
@@ -181,11 +179,49 @@ def recall(environ=os.environ) -> Last:
         raise StoryError(f"the record of the last story in {path} is damaged; tell a new story") from None
 
 
-def _last(environ) -> str | None:
+# --- The volume, until another one is asked for ---------------------------------------------------
+
+
+def keep_volume(volume: int, environ=os.environ) -> None:
+    """Let `volume` hold for the next stories, too; where nothing can be kept, do nothing."""
+    _keep("volume", f"{volume}\n", environ)
+
+
+def kept_volume(environ=os.environ) -> int | None:
+    """What keep_volume() kept; None if there is nothing that makes sense."""
+    try:
+        with open(_state("volume", environ) or os.devnull, "rb") as file:
+            volume = int(file.read(8))
+    except (OSError, ValueError):
+        return None
+    return volume if 0 <= volume <= 100 else None
+
+
+# --- Files that duostory writes for itself --------------------------------------------------------
+
+
+def _state(name: str, environ) -> str | None:
     # systemd may name several folders; the first is the main one.
     folder = environ.get("STATE_DIRECTORY", "").partition(":")[0] or user_folder(
         "XDG_STATE_HOME", ".local/state", environ)
-    return folder and os.path.join(folder, "last-story")
+    return folder and os.path.join(folder, name)
+
+
+def _keep(name: str, text: str, environ) -> None:
+    """Write a state file; a power cut leaves the old one or the new one."""
+    if not (path := _state(name, environ)):
+        return
+    part = f"{path}.{os.getpid()}.part"
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(part, "w", encoding="ascii") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(part)
 
 
 # --- Where settings come from ---------------------------------------------------------------------

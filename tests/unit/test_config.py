@@ -190,3 +190,41 @@ def test_where_nothing_can_be_kept_nothing_is(tmp_path):
     settings, _ = config.load({}, environ=environ)
     config.remember(settings, "", "Once", 1, environ=environ)
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_the_last_volume_counts_more_than_the_file_and_less_than_the_environment(home):
+    write(home, "volume = 40\n")
+    assert config.load({}, environ=home)[0].volume == 40
+    config.keep_volume(70, environ=home)
+    settings, sources = config.load({}, environ=home)
+    assert (settings.volume, sources["volume"]) == (70, "last --volume")
+    assert config.load({}, environ=home | {"DUOSTORY_VOLUME": "20"})[0].volume == 20
+    assert config.load({"volume": "10"}, environ=home | {"DUOSTORY_VOLUME": "20"})[0].volume == 10
+
+
+@pytest.mark.parametrize("kept", [b"", b"loud\n", b"101\n", b"-1\n", b"\0\xff", b"50" * 9, None])
+def test_a_damaged_volume_is_as_good_as_none(home, kept):
+    config.keep_volume(70, environ=home)
+    path = os.path.join(home["XDG_STATE_HOME"], "duostory", "volume")
+    if kept is None:
+        os.unlink(path)
+        os.mkdir(path)
+        config.keep_volume(60, environ=home)  # and that does no harm
+    else:
+        with open(path, "wb") as file:
+            file.write(kept)
+    assert config.load({}, environ=home)[0].volume == 100
+
+
+@pytest.mark.parametrize("given, volume, source", [
+    ("90", 60, "max_volume"), ("60", 60, "command line"), ("30", 30, "command line"), ("0", 15, "min_volume"),
+])
+def test_a_volume_stays_within_the_parents_limits(home, given, volume, source):
+    limits = {"DUOSTORY_MAX_VOLUME": "60", "DUOSTORY_MIN_VOLUME": "15"}
+    settings, sources = config.load({"volume": given}, environ=home | limits)
+    assert (settings.volume, sources["volume"]) == (volume, source)
+
+
+def test_limits_that_cross_are_refused(home):
+    with pytest.raises(StoryError, match="min_volume is 50, which is above max_volume, 40"):
+        config.load({}, environ=home | {"DUOSTORY_MAX_VOLUME": "40", "DUOSTORY_MIN_VOLUME": "50"})
