@@ -50,6 +50,7 @@ Makes up a story about WISH, and tells it in print and aloud:
   --again               tell the last story again
   --json                print one event a line: token, sentence, word, summary
   --reference           llama2.c's output, byte for byte, with its defaults
+  --kv f32|q8           q8: a KV cache of about a quarter of the memory (f32)
   --kernel NAME, --show-config, --version, --help
 """
 
@@ -257,7 +258,7 @@ def _open_model(settings: Settings) -> Model:
     """The model, by way of the cache if it is another program's."""
     named = Path(os.path.expanduser(settings.model)) if settings.model else models.default_model()
     tokenizer = Path(os.path.expanduser(settings.tokenizer)) if settings.tokenizer else None
-    return Model(models.to_duo(named, tokenizer), settings.kernel or None)
+    return Model(models.to_duo(named, tokenizer), settings.kernel or None, kv=settings.kv)
 
 
 def _version(settings: Settings) -> int:

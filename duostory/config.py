@@ -22,6 +22,9 @@ def _setting(default, meaning: str, low=None, high=None, choices: tuple[str, ...
     return field(default=default, metadata={"meaning": meaning, "low": low, "high": high, "choices": choices})
 
 
+KV_TYPES = ("f32", "q8")
+
+
 @dataclass(frozen=True)
 class Settings:
     """How to tell a story. Empty text means: not given."""
@@ -33,6 +36,7 @@ class Settings:
     repeats: int = _setting(2, "times that four words in a row may come; 0 is as often as the model likes", 0, 1000)
     seed: int = _setting(0, "the same seed tells the same story; 0 takes the time", 0, 2**64 - 1)
     steps: int = _setting(0, "longest story in tokens; 0 is as long as the model can", 0, 2**31 - 1)
+    kv: str = _setting("f32", "type of the KV cache; q8 takes about a quarter of the memory", choices=KV_TYPES)
     kernel: str = _setting("", "kernel of the engine; without it the fastest one")
     silent: bool = _setting(False, "do not speak")
     the_end: bool = _setting(None, "close with 'The end.'; without it only when speaking")
@@ -51,7 +55,8 @@ class Settings:
 FIELDS = {f.name: f for f in fields(Settings)}
 
 # llama2.c's own defaults. A reference run takes nothing but the command line to change them.
-REFERENCE = {"temperature": 1.0, "topp": 0.9, "repeats": 0, "seed": 0, "steps": 256, "silent": True, "the_end": False}
+REFERENCE = {"temperature": 1.0, "topp": 0.9, "repeats": 0, "seed": 0, "steps": 256, "kv": "f32", "silent": True,
+             "the_end": False}
 
 
 def load(command_line: dict[str, str | bool], *, again: dict[str, str] | None = None, reference: bool = False,
@@ -125,7 +130,7 @@ def quoted(text: str) -> str:
 
 # --- The last story, for --again ------------------------------------------------------------------
 
-RETOLD = ("model", "tokenizer", "temperature", "topp", "repeats", "seed", "steps")  # with the prompt, what makes a story
+RETOLD = ("model", "tokenizer", "temperature", "topp", "repeats", "seed", "steps", "kv")  # with the prompt, what makes a story
 
 
 class Last(NamedTuple):

@@ -28,6 +28,7 @@ class Info:
     eos: int
     kernel: str
     type: str
+    kv: str
     file_size: int
     memory: int
     crc32: int
@@ -64,20 +65,23 @@ def _check(code: int) -> int:
 class Model:
     """An open `.duo` model. Use it from one thread at a time and close it, or use `with`.
 
-    `kernel` names one of kernels(); None takes $DUOSTORY_KERNEL, or the fastest that passes its self-test.
+    `kernel` names one of kernels(); None takes $DUOSTORY_KERNEL, or the fastest that passes its self-test. `kv` is the type of
+    the KV cache, "f32" or "q8".
     Raises StoryError when the file cannot be used.
     """
 
-    def __init__(self, path: str | Path, kernel: str | None = None):
+    def __init__(self, path: str | Path, kernel: str | None = None, *, kv: str = "f32"):
         kernel = kernel or os.environ.get("DUOSTORY_KERNEL") or None
+        texts = {key: ffi.new("char[]", os.fsencode(value)) for key, value in (("kernel", kernel), ("kv", kv)) if value}
+        options = ffi.new("duo_options *", texts)
         out = ffi.new("duo_model **")
         why = ffi.new("char[]", lib.DUO_ERROR_SIZE)
-        if lib.duo_open(os.fsencode(path), os.fsencode(kernel) if kernel else ffi.NULL, out, why) != lib.DUO_OK:
+        if lib.duo_open(os.fsencode(path), options, out, why) != lib.DUO_OK:
             raise StoryError(_text(why))
         self._model = ffi.gc(out[0], lib.duo_close)
         c = lib.duo_info_of(self._model)
-        names = [name for name in Info.__dataclass_fields__ if name not in ("kernel", "type")]
-        self.info = Info(**{name: getattr(c, name) for name in names}, kernel=_text(c.kernel), type=_text(c.type))
+        facts = {name: getattr(c, name) for name in Info.__dataclass_fields__}
+        self.info = Info(**{name: fact if isinstance(fact, int) else _text(fact) for name, fact in facts.items()})
         self.metadata = parse_metadata(ffi.unpack(c.metadata, c.metadata_size).decode("utf-8", "replace"))
         self._piece = ffi.new("char[]", lib.DUO_MAX_PIECE)
 
@@ -117,6 +121,10 @@ class Model:
         """Runs the transformer on one token at position `pos`, after positions 0 to pos - 1."""
         _check(lib.duo_forward(self._open(), token, pos, logits))
 
+    def prefill(self, tokens: list[int], pos: int) -> None:
+        """Runs the transformer on tokens at positions from `pos` on, without logits: as forward on each, but faster."""
+        _check(lib.duo_prefill(self._open(), tokens, len(tokens), pos))
+
     def logits(self) -> list[float]:
         """A copy of the vocab_size logits of the last forward pass."""
         return ffi.unpack(lib.duo_logits(self._open()), self.info.vocab_size)
@@ -142,7 +150,10 @@ class Model:
         token = prompt[0]
         for pos in range(steps):
             given = pos + 1 < len(prompt)
-            self.forward(token, pos, logits=not given)
+            if not given:
+                self.forward(token, pos)
+            elif pos % lib.DUO_BATCH == 0:
+                self.prefill(prompt[pos:min(pos + lib.DUO_BATCH, len(prompt) - 1, steps)], pos)
             if told and not given:
                 for refused in told.refused():
                     _check(lib.duo_refuse(self._open(), refused))

@@ -48,13 +48,14 @@ def register(subparsers: argparse._SubParsersAction) -> None:
                         help=f"as when telling ({Settings.repeats})")
     parser.add_argument("-n", "--steps", type=int, default=LONGEST, metavar="N",
                         help=f"tokens in which a story should end ({LONGEST}); 0: all that the model can")
+    parser.add_argument("--kv", choices=config.KV_TYPES, default=Settings.kv, help=f"type of the KV cache ({Settings.kv})")
     parser.add_argument("--json", action="store_true", help="print JSON, with all stories, instead of a table")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measures and prints; returns 0."""
-    chosen = {key: getattr(args, key) for key in ("temperature", "topp", "repeats", "steps")}
+    chosen = {key: getattr(args, key) for key in ("temperature", "topp", "repeats", "steps", "kv")}
     config.check(chosen)
     if args.stories < 1:
         raise UsageError("an evaluation needs at least --stories 1")
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     known = set(read_list("words.txt"))
     wishes = [parse_wish(line) for line in read_list("wishes.txt")]
     source = args.model or models.default_model()
-    with Model(models.to_duo(source)) as model:
+    with Model(models.to_duo(source), kv=args.kv) as model:
         report = {"model": {"file": str(source), **asdict(model.info)}, "settings": chosen}
         if texts:
             report["text"] = {"file": str(args.text), **foresee(model, texts)}
@@ -256,7 +257,8 @@ def is_repetitive(story: list[str]) -> bool:
 
 def table(report: dict) -> str:
     model, settings, columns = report["model"], report["settings"], report["style"]
-    lines = ["model     {file}: {type}, {dim} x {n_layers}, {vocab_size} pieces, {seq_len} positions".format(**model)]
+    lines = ["model     {file}: {type}, {dim} x {n_layers}, {vocab_size} pieces, {seq_len} positions, {kv} KV cache"
+             .format(**model)]
     if text := report.get("text"):
         lines += ["text      {file}: {stories} stories, {characters} characters".format(**text),
                   "foreseen  {bits_per_character:.4f} bits/character, {tokens_per_character:.3f} tokens/character, "

@@ -12,9 +12,10 @@ from distutils.unixccompiler import UnixCCompiler
 from cffi import FFI
 
 EXT = Path(__file__).parent
-SOURCES = ["model.c", "crc32.c", "forward.c", "mathf.c", "tokenizer.c", "sampler.c",
+# No two may have the same name but for the ending: their objects would be one file.
+SOURCES = ["model.c", "crc32.c", "forward.c", "attention.c", "mathf.c", "tokenizer.c", "sampler.c",
            "kernels.c", "kernels_scalar.c", "kernels_avx2.c", "kernels_avx512.c", "kernels_neon.c",
-           "kernels_rvv.c", "kernels_rvv.S", "sound.c"]
+           "kernels_rvv.c", "loops_rvv.S", "sound.c"]
 
 # setuptools leaves out what the C compiler can do for assembly.
 if ".S" not in UnixCCompiler.src_extensions:

@@ -10,11 +10,11 @@
  *     int n = duo_encode(m, "Once upon a time", 16, ids, 256);     // BOS first
  *     char text[DUO_MAX_PIECE];
  *     duo_sampler s = { .temperature = 1.0f, .topp = 0.9f, .rng = 123 };
- *     int token = ids[0];
- *     for (int pos = 0; pos < duo_info_of(m)->seq_len; pos++) {
- *         int prompt = pos + 1 < n;
- *         duo_forward(m, token, pos, !prompt);
- *         int next = prompt ? ids[pos + 1] : duo_sample(m, &s);
+ *     duo_prefill(m, ids, n - 1, 0);
+ *     int token = ids[n - 1];
+ *     for (int pos = n - 1; pos < duo_info_of(m)->seq_len; pos++) {
+ *         duo_forward(m, token, pos, 1);
+ *         int next = duo_sample(m, &s);
  *         if (next == duo_info_of(m)->bos) break;
  *         fwrite(text, 1, duo_decode(m, token, next, text, sizeof text), stdout);
  *         token = next;
@@ -22,7 +22,7 @@
  *     duo_close(m);
  *
  * The numbers are those of llama2.c (run.c and runq.c, built without floating-point contraction), to the last bit,
- * with every kernel.
+ * with every kernel; only with a KV cache in q8 they are others, and again the same with every kernel.
  *
  * Rules that hold for every function:
  *   - The library never prints, never exits and keeps no global state. All memory is taken in duo_open.
@@ -43,16 +43,24 @@ enum {
     DUO_EFORMAT = -2,  /* it is not a .duo file this library reads, or it is damaged */
     DUO_EMEMORY = -3,  /* not enough memory for the KV cache and buffers */
     DUO_EKERNEL = -4,  /* no such kernel, not on this processor, or its self-test failed */
-    DUO_EARG = -5,     /* an argument is out of range: token, position, temperature, top-p */
+    DUO_EARG = -5,     /* an argument is out of range: token, position, temperature, top-p, type of KV cache */
     DUO_ESPACE = -6,   /* the output array is too small */
 };
 
 enum {
     DUO_ERROR_SIZE = 256,  /* bytes of duo_open's message, with the final NUL */
     DUO_MAX_PIECE = 512,   /* bytes of the longest piece a vocabulary may have */
+    DUO_BATCH = 4,         /* tokens for which duo_prefill reads the weights once */
 };
 
 typedef struct duo_model duo_model;
+
+/* How to open a model. With all of it zero, the story is llama2.c's. */
+typedef struct {
+    const char *kernel;     /* a name from duo_kernels(); NULL: the fastest that this processor has */
+    const char *kv;         /* type of the KV cache. "f32" or NULL: exact; "q8": about a quarter of the memory, for heads
+                             * (dim / n_heads) of a multiple of 4 */
+} duo_options;
 
 /* Shape and facts of an open model; all pointers live until duo_close. */
 typedef struct {
@@ -60,6 +68,7 @@ typedef struct {
     int bos, eos;
     const char *kernel;     /* name of the kernel in use */
     const char *type;       /* of the weights: "f32", "q8" or "q4" (of wq in the first layer) */
+    const char *kv;         /* of the KV cache: "f32" or "q8" */
     const char *metadata;   /* `key: value` lines, UTF-8, not NUL-terminated */
     size_t metadata_size;   /* bytes */
     size_t file_size;       /* bytes, mapped read-only and shared */
@@ -75,11 +84,10 @@ typedef struct {
     uint64_t rng;
 } duo_sampler;
 
-/* Opens `path`, checks it whole (sizes, offsets, CRC-32) and allocates what forward passes need.
- * `kernel` is a name from duo_kernels() or NULL for the fastest that this processor has and that agrees with the
- * scalar one on a self-test. On success *out is the caller's, to be given to duo_close. On failure *out is NULL and
- * `why`, DUO_ERROR_SIZE bytes, holds one sentence about this file. */
-int duo_open(const char *path, const char *kernel, duo_model **out, char *why);
+/* Opens `path`, checks it whole (sizes, offsets, CRC-32) and allocates what forward passes need. `options` may be NULL.
+ * The kernel must agree with the scalar one on a self-test. On success *out is the caller's, to be given to duo_close. On
+ * failure *out is NULL and `why`, DUO_ERROR_SIZE bytes, holds one sentence about this file. */
+int duo_open(const char *path, const duo_options *options, duo_model **out, char *why);
 
 /* Frees everything; NULL is fine. */
 void duo_close(duo_model *m);
@@ -90,6 +98,10 @@ const duo_info *duo_info_of(const duo_model *m);
 /* Runs the transformer on one token (0 .. vocab_size-1) at position `pos` (0 .. seq_len-1), after 0 .. pos-1.
  * With `want_logits` 0 the classifier is skipped, as it can be for all prompt tokens but the last. */
 int duo_forward(duo_model *m, int token, int pos, int want_logits);
+
+/* Runs the transformer on n tokens at positions pos .. pos + n - 1 without logits, as for all prompt tokens but the last:
+ * what n calls of duo_forward do, to the bit, and faster where a kernel can multiply DUO_BATCH inputs at once. */
+int duo_prefill(duo_model *m, const int32_t *tokens, int n, int pos);
 
 /* vocab_size floats, valid after a forward pass that wanted them; overwritten by duo_sample and duo_forward. */
 const float *duo_logits(const duo_model *m);

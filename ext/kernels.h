@@ -7,8 +7,7 @@
 #ifndef DUO_KERNELS_H
 #define DUO_KERNELS_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "duostory.h"  /* DUO_BATCH */
 
 enum { DUO_LANES = 32, DUO_Q4_GROUP = 32 };
 
@@ -40,6 +39,11 @@ typedef struct {
     /* out[head] = sum over t < n of a[t] * v[t][head]. */
     void (*mix)(float *out, const float *a, const float *v, size_t head, size_t n);
 
+    /* out[head] = the sum of a quantised mix: blocks of 32 positions t add float(integer sum of a[t] * v[t][head]) * as.
+     * a[n], as[n / 32] from quantize in groups of 32, of which the last block may be a part; head and n are multiples of 4.
+     * Writes no further than head. */
+    void (*mix_q8)(float *out, const int8_t *a, const float *as, const int8_t *v, size_t head, size_t n);
+
     /* x[i] = exp(x[i] - shift). */
     void (*exp_shifted)(float *x, size_t n, float shift);
 
@@ -48,6 +52,11 @@ typedef struct {
 
     /* max[b] = the largest of x[32 b] to x[32 b + 31], or as far as n goes. */
     void (*block_max)(float *max, const float *x, size_t n);
+
+    /* What gemv_q8 and gemv_q4 do, for DUO_BATCH inputs at once: y[DUO_BATCH][rows to the next multiple of DUO_LANES],
+     * x[DUO_BATCH][cols], xs[DUO_BATCH][cols / group]. NULL where that would not be faster. */
+    void (*gemm_q8)(float *y, const uint8_t *w, const int8_t *x, const float *xs, size_t rows, size_t cols, size_t group);
+    void (*gemm_q4)(float *y, const uint8_t *w, const int8_t *x, const float *xs, size_t rows, size_t cols, size_t group);
 } duo_kernel;
 
 extern const duo_kernel duo_kernel_scalar;
@@ -74,6 +83,9 @@ const duo_kernel *duo_kernel_at(int i);
 
 /* The kernel called `name`, or with NULL the fastest that agrees with scalar. NULL when there is none. */
 const duo_kernel *duo_kernel_choose(const char *name);
+
+/* x[n] becomes exp(x - its largest); returns the sum. */
+float duo_exp_all(const duo_kernel *k, float *x, size_t n);
 
 /* x[n] becomes a probability distribution. */
 void duo_softmax(const duo_kernel *k, float *x, size_t n);

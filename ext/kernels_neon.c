@@ -4,6 +4,7 @@
 #include "kernels.h"
 
 #include <arm_neon.h>
+#include <string.h>
 
 static int supported(void) { return 1; }
 
@@ -100,6 +101,31 @@ static void mix(float *out, const float *a, const float *v, size_t head, size_t 
     }
 }
 
+static void mix_q8(float *out, const int8_t *a, const float *as, const int8_t *v, size_t head, size_t n)
+{
+    for (size_t i = 0; i < head; i += 8) {
+        size_t count = head - i < 8 ? head - i : 8;
+        float32x4_t low = vdupq_n_f32(0), high = low;
+        for (size_t start = 0; start < n; start += DUO_LANES) {
+            size_t end = n - start < DUO_LANES ? n : start + DUO_LANES;
+            int32x4_t dot_low = vdupq_n_s32(0), dot_high = dot_low;
+            for (size_t t = start; t < end; t += 2) {
+                uint64_t first = 0, second = 0;
+                memcpy(&first, v + t * head + i, count);
+                memcpy(&second, v + (t + 1) * head + i, count);
+                int16x8_t pair = vmull_s8(vreinterpret_s8_u64(vdup_n_u64(first)), vdup_n_s8(a[t]));
+                pair = vmlal_s8(pair, vreinterpret_s8_u64(vdup_n_u64(second)), vdup_n_s8(a[t + 1]));
+                dot_low = vaddw_s16(dot_low, vget_low_s16(pair));
+                dot_high = vaddw_s16(dot_high, vget_high_s16(pair));
+            }
+            low = vaddq_f32(low, vmulq_n_f32(vcvtq_f32_s32(dot_low), as[start / DUO_LANES]));
+            high = vaddq_f32(high, vmulq_n_f32(vcvtq_f32_s32(dot_high), as[start / DUO_LANES]));
+        }
+        vst1q_f32(out + i, low);
+        if (count == 8) vst1q_f32(out + i + 4, high);
+    }
+}
+
 static void exp_shifted(float *x, size_t n, float shift) { duo_kernel_scalar.exp_shifted(x, n, shift); }
 
 static void swiglu(float *gate, const float *up, size_t n) { duo_kernel_scalar.swiglu(gate, up, n); }
@@ -115,7 +141,7 @@ static void block_max(float *max, const float *x, size_t n)
 }
 
 const duo_kernel duo_kernel_neon = {
-    "neon", supported, gemv_f32, gemv_q8, gemv_q4, quantize, scores, mix, exp_shifted, swiglu, block_max,
+    "neon", supported, gemv_f32, gemv_q8, gemv_q4, quantize, scores, mix, mix_q8, exp_shifted, swiglu, block_max,
 };
 
 #endif

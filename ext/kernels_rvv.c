@@ -1,4 +1,4 @@
-/* kernels_rvv.c - RISC-V with a vector unit: RVV 1.0, or 0.7.1 (T-Head C906, as on the Milk-V Duo). Loops: kernels_rvv.S */
+/* kernels_rvv.c - RISC-V with a vector unit: RVV 1.0, or 0.7.1 (T-Head C906, as on the Milk-V Duo). Loops: loops_rvv.S */
 #if defined(__riscv) && __riscv_xlen == 64
 
 #define _GNU_SOURCE  /* syscall */
@@ -53,7 +53,7 @@ static void find_runs(uint8_t *runs, const int8_t *x, size_t cols, size_t group)
 {
     for (size_t j = 0; j < cols; j += group) {
         unsigned reach = 0;
-        for (size_t i = j; i < j + group; i += 4) {
+        for (size_t i = j; i < j + group && i < cols; i += 4) {
             uint32_t v, negative, begins = 0;
             memcpy(&v, __builtin_assume_aligned(x + i, 4), sizeof v);
             negative = v >> 7 & 0x01010101;
@@ -119,6 +119,8 @@ static void quantize(quantize_finite *finite, int8_t *q, float *scale, const flo
     void duo_rvv##ver##_gemv_f32(float *y, const float *w, const float *x, size_t rows, size_t cols);                  \
     size_t duo_rvv##ver##_quantize(int8_t *q, float *scale, const float *x, size_t n, size_t group);                   \
     void duo_rvv##ver##_mix(float *out, const float *a, const float *v, size_t head, size_t n);                        \
+    void duo_rvv##ver##_mix_q8(float *out, const int8_t *a, const float *as, const int8_t *v, size_t head, size_t n,   \
+                               const uint8_t *runs);                                                                   \
     void duo_rvv##ver##_divide(float *x, size_t n, float divisor);                                                     \
     void duo_rvv##ver##_silu(float *gate, const float *e, const float *up, size_t n);                                  \
     void duo_rvv##ver##_block_max(float *max, const float *x, size_t n);                                               \
@@ -145,6 +147,12 @@ static void quantize(quantize_finite *finite, int8_t *q, float *scale, const flo
         duo_rvv##ver##_gemv_f32(score, k, q, n, head);                                                                 \
         duo_rvv##ver##_divide(score, n, root);                                                                         \
     }                                                                                                                  \
+    static void mix_q8_##ver(float *out, const int8_t *a, const float *as, const int8_t *v, size_t head, size_t n)     \
+    {                                                                                                                  \
+        uint8_t runs[n / 4];                                                                                           \
+        find_runs(runs, a, n, DUO_LANES);                                                                              \
+        duo_rvv##ver##_mix_q8(out, a, as, v, head, n, runs);                                                           \
+    }                                                                                                                  \
     static void swiglu_##ver(float *gate, const float *up, size_t n)                                                   \
     {                                                                                                                  \
         for (size_t i = 0; i < n; i += DUO_LANES) {                                                                    \
@@ -156,7 +164,7 @@ static void quantize(quantize_finite *finite, int8_t *q, float *scale, const flo
     }                                                                                                                  \
     const duo_kernel duo_kernel_rvv##ver = {                                                                           \
         "rvv" #ver, supported##ver, duo_rvv##ver##_gemv_f32, gemv_q8_##ver, gemv_q4_##ver, quantize_##ver,             \
-        scores_##ver, duo_rvv##ver##_mix, exp_shifted, swiglu_##ver, duo_rvv##ver##_block_max,                         \
+        scores_##ver, duo_rvv##ver##_mix, mix_q8_##ver, exp_shifted, swiglu_##ver, duo_rvv##ver##_block_max,           \
     };
 
 KERNEL(07)

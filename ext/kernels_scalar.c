@@ -82,6 +82,18 @@ static void mix(float *out, const float *a, const float *v, size_t head, size_t 
         for (size_t i = 0; i < head; i++) out[i] += a[t] * v[i];
 }
 
+static void mix_q8(float *out, const int8_t *a, const float *as, const int8_t *v, size_t head, size_t n)
+{
+    for (size_t i = 0; i < head; i++) {
+        out[i] = 0.0f;
+        for (size_t start = 0; start < n; start += DUO_LANES) {
+            int32_t dot = 0;
+            for (size_t t = start; t < n && t < start + DUO_LANES; t++) dot += a[t] * v[t * head + i];
+            out[i] += (float)dot * as[start / DUO_LANES];
+        }
+    }
+}
+
 static void exp_shifted(float *x, size_t n, float shift)
 {
     for (size_t i = 0; i < n; i++) x[i] = duo_expf(x[i] - shift);
@@ -99,5 +111,5 @@ static void block_max(float *max, const float *x, size_t n)
 }
 
 const duo_kernel duo_kernel_scalar = {
-    "scalar", supported, gemv_f32, gemv_q8, gemv_q4, quantize, scores, mix, exp_shifted, swiglu, block_max,
+    "scalar", supported, gemv_f32, gemv_q8, gemv_q4, quantize, scores, mix, mix_q8, exp_shifted, swiglu, block_max,
 };

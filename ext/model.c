@@ -45,6 +45,8 @@ static const char *const kind_name[KINDS] = {
     "embedding", "attention norm", "wq", "wk", "wv", "wo", "feed-forward norm", "w1", "w2", "w3", "final norm", "classifier",
 };
 
+static const char *const type_name[] = {[DUO_F32] = "f32", [DUO_Q8] = "q8", [DUO_Q4] = "q4"};
+
 /* What opening needs at hand: the file, and where its one sentence of complaint goes. */
 typedef struct {
     const char *path;
@@ -287,24 +289,27 @@ static void lay_out(duo_model *m, arena *a)
     duo_state *s = &m->state;
     size_t dim = duo_padded(p->dim), hidden = duo_padded(p->hidden_dim), positions = duo_padded(p->seq_len);
     size_t widest = dim > hidden ? dim : hidden;
-    uint64_t cache = (uint64_t)p->n_layers * p->n_kv_heads * positions * m->head_size;
-    s->x = take(a, dim, sizeof(float));
-    s->xb = take(a, dim, sizeof(float));
-    s->xb2 = take(a, dim, sizeof(float));
-    s->q = take(a, dim, sizeof(float));
-    s->k = take(a, dim, sizeof(float));
-    s->hb = take(a, hidden, sizeof(float));
-    s->hb2 = take(a, hidden, sizeof(float));
+    int q8 = m->kv_type == DUO_Q8;
+    uint64_t heads = (uint64_t)p->n_layers * p->n_kv_heads;
+    s->x = take(a, DUO_BATCH * dim, sizeof(float));
+    s->xb = take(a, DUO_BATCH * dim, sizeof(float));
+    s->xb2 = take(a, DUO_BATCH * dim, sizeof(float));
+    s->q = take(a, DUO_BATCH * dim, sizeof(float));
+    s->k = take(a, DUO_BATCH * dim, sizeof(float));
+    s->hb = take(a, DUO_BATCH * hidden, sizeof(float));
+    s->hb2 = take(a, DUO_BATCH * hidden, sizeof(float));
     s->score = take(a, positions, sizeof(float));
     s->logits = take(a, duo_padded(p->vocab_size), sizeof(float));
     s->largest = take(a, duo_padded(p->vocab_size) / DUO_LANES, sizeof(float));
-    s->quant = take(a, widest, 1);
-    s->quant_scale = take(a, p->group_size ? widest / p->group_size + 1 : 0, sizeof(float));
+    s->quant = take(a, DUO_BATCH * widest, 1);
+    s->quant_scale = take(a, (p->group_size ? DUO_BATCH * widest / p->group_size + 1 : 0) + (q8 ? p->n_heads : 0), sizeof(float));
+    s->weight = take(a, q8 ? positions : 0, 1);
+    s->weight_scale = take(a, q8 ? positions / DUO_LANES : 0, sizeof(float));
     s->candidates = take(a, p->vocab_size, sizeof *s->candidates);
     s->cosine = take(a, (size_t)p->seq_len * m->head_size / 2, sizeof(float));
     s->sine = take(a, (size_t)p->seq_len * m->head_size / 2, sizeof(float));
-    s->key_cache = take(a, cache, sizeof(float));
-    s->value_cache = take(a, cache, sizeof(float));
+    s->keys = take(a, heads * m->kv_size, 1);
+    s->values = take(a, heads * m->kv_size, 1);
 }
 
 /* RoPE angles as llama2.c forms them: float(position) * float frequency. */
@@ -364,14 +369,28 @@ static int choose_kernel(const reader *r, duo_model *m, const char *name)
         return fail(r, DUO_EKERNEL, "kernel %.40s cannot run on this processor; it can run: %s", name, names);
     }
     m->info.kernel = m->kernel->name;
-    static const char *const types[] = {[DUO_F32] = "f32", [DUO_Q8] = "q8", [DUO_Q4] = "q4"};
-    m->info.type = types[m->layers[0].wq.type];
+    m->info.type = type_name[m->layers[0].wq.type];
     return DUO_OK;
 }
 
-int duo_open(const char *path, const char *kernel, duo_model **out, char *why)
+static int choose_cache(const reader *r, duo_model *m, const char *name)
+{
+    size_t positions = duo_padded(m->info.seq_len), head = m->head_size;
+    if (!name || strcmp(name, type_name[DUO_F32]) == 0) m->kv_type = DUO_F32;
+    else if (strcmp(name, type_name[DUO_Q8]) == 0) m->kv_type = DUO_Q8;
+    else return fail(r, DUO_EARG, "cannot have a KV cache of type %.40s; it can be f32 or q8", name);
+    if (m->kv_type == DUO_Q8 && head % 4)
+        return fail(r, DUO_EARG, "has heads of %zu numbers, and a q8 KV cache takes a multiple of 4; take f32", head);
+    m->info.kv = type_name[m->kv_type];
+    m->kv_size = (uint64_t)positions * (m->kv_type == DUO_Q8 ? sizeof(float) + head : sizeof(float) * head);
+    return DUO_OK;
+}
+
+int duo_open(const char *path, const duo_options *options, duo_model **out, char *why)
 {
     reader r = {.path = path, .why = why};
+    static const duo_options defaults = {0};
+    if (!options) options = &defaults;
     int code;
     *out = NULL;
     why[0] = 0;
@@ -386,8 +405,8 @@ int duo_open(const char *path, const char *kernel, duo_model **out, char *why)
     }
     m->file = r.data;
     describe(&r, m);
-    if ((code = read_tensors(&r, m)) || (code = read_vocab(&r, &m->vocab)) || (code = choose_kernel(&r, m, kernel)) ||
-        (code = allocate(&r, m)))
+    if ((code = read_tensors(&r, m)) || (code = read_vocab(&r, &m->vocab)) ||
+        (code = choose_kernel(&r, m, options->kernel)) || (code = choose_cache(&r, m, options->kv)) || (code = allocate(&r, m)))
         goto failed;
     *out = m;
     return DUO_OK;
@@ -423,7 +442,7 @@ const char *duo_strerror(int code)
     case DUO_EFORMAT: return "the file is not a .duo model or is damaged";
     case DUO_EMEMORY: return "there is not enough memory for the model's buffers";
     case DUO_EKERNEL: return "the kernel asked for cannot run on this processor";
-    case DUO_EARG: return "a token, position, temperature, top-p or text is out of range";
+    case DUO_EARG: return "an option, token, position, temperature, top-p or text is out of range";
     case DUO_ESPACE: return "the output array is too small";
     default: return "unknown error";
     }

@@ -10,7 +10,7 @@ embeddings, no biases. It trains on a CPU or a GPU, and a run may move from one 
 RUN/checkpoint.pt is written every few minutes, RUN/trunk.pt once, just before the learning rate
 starts to fall: to train longer, copy trunk.pt over checkpoint.pt and resume with more --steps.
 RUN/loss.csv and RUN/loss.png show the curve. The end of a run, or --export-only, writes model.bin
-(llama2.c's format), tokenizer.model, meta.txt and, with duostory installed, model.duo.
+(llama2.c's format), tokenizer.model, meta.txt and, with duostory installed, model.gguf and model.duo.
 """
 
 import argparse
@@ -359,10 +359,16 @@ def export(model, config, step, seen, data, run, device):
     (run / "meta.txt").write_text("".join(f"{key}: {value}\n" for key, value in meta.items()))
     print((run / "meta.txt").read_text())
 
-    convert = [sys.executable, "-m", "duostory", "convert", run / "model.bin", run / "model.duo"]
-    convert += ["--tokenizer", run / "tokenizer.model", "--type", "q8", "--meta", run / "meta.txt"]
-    if subprocess.run(convert).returncode:
-        print("model.duo was not written; with duostory installed, --export-only tries again")
+    # By way of GGUF, which has scales in half precision: so this model tells the same stories in every form.
+    duo, gguf = run / "model.duo", run / "model.gguf"
+    for command in (
+        ["convert", run / "model.bin", duo, "--tokenizer", run / "tokenizer.model", "--type", "q8"],
+        ["export", duo, gguf],
+        ["convert", gguf, duo, "--meta", run / "meta.txt"],
+    ):
+        if subprocess.run([sys.executable, "-m", "duostory", *command]).returncode:
+            print("model.duo was not written; with duostory[convert] installed, --export-only tries again")
+            break
 
     prompts = ["", "", "Once upon a time, there was a dragon", "One day, a girl named Lucy found a robot"]
     wishes = ["dragon, dark", "robot, cat", "Clara, moon, boat", "penguin"]

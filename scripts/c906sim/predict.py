@@ -60,10 +60,11 @@ def simulate(plugin: Path, command: list, parameters: dict[str, float]) -> dict:
     return report
 
 
-def per_token(plugin: Path, program: Path, model: Path, position: int, parameters: dict[str, float], tokens: int = 2) -> dict:
+def per_token(plugin: Path, program: Path, model: Path, position: int, parameters: dict[str, float], tokens: int = 2,
+              kv: str = "f32") -> dict:
     """What simulate reports, for one token at about `position` (the mean of `tokens`)."""
     first = max(0, position - tokens // 2 - 1)
-    short, long = (simulate(plugin, [program, model, first, n], parameters) for n in (1, 1 + tokens))
+    short, long = (simulate(plugin, [program, model, first, n, kv], parameters) for n in (1, 1 + tokens))
     at = {pc: [(x - y) / tokens for x, y in zip(values, short["at"].get(pc, (0, 0)))] for pc, values in long["at"].items()}
     return {"at": at} | {key: (long[key] - short[key]) / tokens for key in long if key != "at"}
 
@@ -111,6 +112,7 @@ def main() -> None:
     parser.add_argument("model", nargs="*", type=Path, help=".duo files (default: random weights of stories15M's shape, "
                         "int8 and int4, and the story model)")
     parser.add_argument("--position", type=int, action="append", metavar="N", help="position in the story (100 and 250)")
+    parser.add_argument("--kv", default="f32", metavar="TYPE", help="type of the KV cache, f32 or q8 (f32)")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="another machine: see MODEL.md")
     parser.add_argument("--functions", type=int, default=12, metavar="N", help="how many functions to list (12)")
     args = parser.parse_args()
@@ -128,10 +130,11 @@ def main() -> None:
         for model in models:
             macs, weights = work(model)
             for position in args.position or [100, 250]:
-                cost = per_token(plugin, program, model, position, parameters)
+                cost = per_token(plugin, program, model, position, parameters, kv=args.kv)
                 rate = parameters["mhz"] * 1e6 / cost["cycles"]
                 moved = 64 * (cost["miss_load"] + cost["miss_store"])
-                print(f"{model.name}, position {position}: {rate:.1f} tokens/s predicted at {parameters['mhz']:g} MHz\n"
+                print(f"{model.name}, {args.kv} KV cache, position {position}: {rate:.1f} tokens/s predicted at "
+                      f"{parameters['mhz']:g} MHz\n"
                       f"  {cost['cycles'] / 1e6:.2f} M cycles, {cost['insns'] / 1e6:.2f} M instructions a token\n"
                       f"  {moved / 1e6:.2f} MB to and from memory, {moved / weights:.2f} times the weights' {weights / 1e6:.2f} MB; "
                       f"{rate * weights / parameters['mem_gbs'] / 1e7:.0f} % of what bandwidth allows for the weights alone\n"

@@ -1,6 +1,6 @@
 /* tokens.c - runs the engine for N tokens around a position, to be timed by the emulator's plugin.
  *
- * usage: tokens MODEL POSITION N [KERNEL]
+ * usage: tokens MODEL POSITION N [KV [KERNEL]]
  * The positions before are left out: an empty KV cache costs as much as a full one. */
 #include "duostory.h"
 
@@ -12,7 +12,8 @@ int main(int argc, char **argv)
     duo_model *m;
     char why[DUO_ERROR_SIZE];
     if (argc < 4) return 2;
-    if (duo_open(argv[1], argc > 4 ? argv[4] : NULL, &m, why) != DUO_OK) {
+    duo_options options = {.kv = argc > 4 ? argv[4] : NULL, .kernel = argc > 5 ? argv[5] : NULL};
+    if (duo_open(argv[1], &options, &m, why) != DUO_OK) {
         fprintf(stderr, "%s\n", why);
         return 1;
     }

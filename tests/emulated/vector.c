@@ -1,11 +1,10 @@
 /* vector.c - QEMU 5.2 tells programs nothing of the processor's extensions, where the vendor's Linux tells that there are
- * vectors. Linked with --wrap=getauxval this adds it. */
+ * vectors. Linked into a program, or loaded before its libraries, this adds it. */
 #include <sys/auxv.h>
 
-unsigned long __real_getauxval(unsigned long type);
-unsigned long __wrap_getauxval(unsigned long type);
+unsigned long __getauxval(unsigned long type);  /* glibc's own name for it */
 
-unsigned long __wrap_getauxval(unsigned long type)
+unsigned long getauxval(unsigned long type)
 {
-    return __real_getauxval(type) | (type == AT_HWCAP ? 1ul << ('V' - 'A') : 0);
+    return __getauxval(type) | (type == AT_HWCAP ? 1ul << ('V' - 'A') : 0);
 }

@@ -65,7 +65,8 @@ int main(int argc, char **argv)
 
         duo_model *m;
         char why[DUO_ERROR_SIZE];
-        if (duo_open(argv[2], "scalar", &m, why) == DUO_OK) {
+        duo_options options = {.kernel = "scalar", .kv = i % 2 ? "q8" : "f32"};
+        if (duo_open(argv[2], &options, &m, why) == DUO_OK) {
             opened++;
             use(m);
             duo_close(m);

@@ -84,6 +84,7 @@ def test_settings_are_frozen(home):
     ("rate = 1000", "rate in .* must be from 80 to 450"),
     ("seed = -1", "seed in .* must be from 0"),
     ("sink = 'null'", "sink in .* must be alsa or pyaudio, not 'null'"),
+    ("kv = 'q4'", "kv in .* must be f32 or q8, not 'q4'"),
     ("speech = 'loud'", "speech in .* must be auto, espeak or pyttsx3, not 'loud'"),
     ("model = 'a\\u0000b'".replace("'", '"'), "must be text"),
 ])

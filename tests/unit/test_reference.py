@@ -49,13 +49,19 @@ def test_an_int8_checkpoint_of_llama2c_as_it_is(tmp_path, shared):
 
 
 def test_settings_do_not_reach_into_a_reference_run(tmp_path, stories260k, rows):
-    (tmp_path / "my.toml").write_text("temperature = 0.1\nseed = 99\nsteps = 5\nthe_end = true")
+    (tmp_path / "my.toml").write_text("temperature = 0.1\nseed = 99\nsteps = 5\nkv = 'q8'\nthe_end = true")
     env = {"DUOSTORY_CONFIG": str(tmp_path / "my.toml"), "DUOSTORY_TOPP": "0.1"}
     row = next(row for row in rows if (row["temperature"], row["topp"], row["steps"]) == (1.0, 0.9, 256))
     more = ["-i", row["prompt"]] if row["prompt"] else []
     result = run(tmp_path, stories260k, "--reference", "-s", str(row["seed"]), *more, env=env)
     assert result.stdout == row["text"].encode() + b"\n"
     assert not (tmp_path / ".local").exists()  # nor is it the last story
+
+
+def test_a_q8_cache_is_given_when_it_is_asked_for(tmp_path, stories260k, rows):
+    row = next(row for row in rows if row["temperature"] == 1.0)
+    exact, quantised = (run(tmp_path, stories260k, "--reference", *flags(row), "--kv", kv).stdout for kv in ("f32", "q8"))
+    assert exact == row["text"].encode() + b"\n" != quantised and len(quantised) > 200
 
 
 def test_llama2cs_rules_for_numbers_out_of_range(tmp_path, stories260k):

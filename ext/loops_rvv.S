@@ -1,4 +1,4 @@
-/* kernels_rvv.S - the RISC-V vector loops, written once and assembled twice: for RVV 1.0 and for RVV 0.7.1 (T-Head C906).
+/* loops_rvv.S - the RISC-V vector loops, written once and assembled twice: for RVV 1.0 and for RVV 0.7.1 (T-Head C906).
  *
  * The two versions differ in vtype and in the encoding of loads, stores and conversions; what else is used here is the same
  * in both. All of it is written with .insn, so that an assembler needs to know neither. No instruction has more than 32
@@ -165,7 +165,8 @@
     .endif
 .endm
 
-/* run v8 += w0 * x0 + w1 * x1; if `bit` of s1 is set, this begins a new run, and the last one goes to the dot products */
+/* run v8 += w0 * x0 + w1 * x1 in t6 lanes; if `bit` of s1 is set, this begins a new run, and the last one goes to the dot
+ * products */
 .macro products bit, w0, x0, w1, x1
     andi s2, s1, \bit
     beqz s2, 8f
@@ -218,11 +219,11 @@ duo_rvv_version:
 
 #define RVV 07
 .set rvv, 7
-#include "kernels_rvv.S"
+#include "loops_rvv.S"
 #undef RVV
 #define RVV 10
 .set rvv, 10
-#include "kernels_rvv.S"
+#include "loops_rvv.S"
 
 #elif defined(RVV)
 
@@ -524,6 +525,103 @@ FUNCTION(mix)
     j 1b
 9:  ret
 END(mix)
+
+/* mix_q8(out a0, a a1, as a2, v a3, head a4, n a5, runs a6): registers as in gemv_q8, with positions for inputs. Goes
+ * through 32 positions for all outputs before the next 32, so that longer ones than the cache holds are read but once. */
+FUNCTION(mix_q8)
+    addi sp, sp, -48
+    sd s0, 0(sp)
+    sd s1, 8(sp)
+    sd s2, 16(sp)
+    sd s3, 24(sp)
+    sd s4, 32(sp)
+    sd s5, 40(sp)
+    li t3, 32
+    li t5, 0
+1:  mv t2, a5                       /* for each 32 positions: t2 is where their weights end */
+    bltu t2, t3, 2f
+    mv t2, t3
+2:  add t2, a1, t2
+    flw ft0, 0(a2)
+    addi a2, a2, 4
+    mv a7, a4
+    mv s4, a3
+    mv s5, a0
+3:  mv t6, a7                       /* for each 32 outputs */
+    bltu t6, t3, 4f
+    mv t6, t3
+4:  mv t4, s4
+    mv s3, a1
+    mv s0, a6
+    vset x0, t6, 2, 3
+    vzero v16
+    vset x0, t6, 0, 1
+    vle8 v0, t4
+    add t4, t4, a4
+    vle8 v2, t4
+    add t4, t4, a4
+    lbu s1, 0(s0)
+    lb t0, 0(s3)
+    lb t1, 1(s3)
+    vle8 v4, t4
+    add t4, t4, a4
+    vle8 v6, t4
+    add t4, t4, a4
+    vwmul_vx v8, v0, t0             /* the first run begins */
+    vwmacc_vx v8, t1, v2
+    j 6f
+5:  lbu s1, 0(s0)                   /* for each four positions */
+    lb t0, 0(s3)
+    lb t1, 1(s3)
+    vle8 v4, t4
+    add t4, t4, a4
+    vle8 v6, t4
+    add t4, t4, a4
+    products 1, v0, t0, v2, t1
+6:  lb t0, 2(s3)
+    lb t1, 3(s3)
+    addi s3, s3, 4
+    addi s0, s0, 1
+    beq s3, t2, 7f
+    vle8 v0, t4
+    add t4, t4, a4
+    vle8 v2, t4
+    add t4, t4, a4
+    products 2, v4, t0, v6, t1
+    j 5b
+7:  products 2, v4, t0, v6, t1
+    vset x0, t6, 1, 2
+    vwadd_wv v16, v16, v8
+    vset x0, t6, 2, 3
+    vzero v24
+    beqz t5, 10f
+    vle32 v24, s5
+10: vfcvt_f_x v16, v16
+    vfmul_vf v16, v16, ft0
+    vfadd_vv v24, v24, v16
+    vse32 v24, s5
+    addi s5, s5, 128
+    add s4, s4, t6
+    sub a7, a7, t6
+    bnez a7, 3b
+    sub t0, t2, a1
+    sub a5, a5, t0
+    mul t1, t0, a4
+    add a3, a3, t1
+    srli t0, t0, 2
+    add a6, a6, t0
+    mv a1, t2
+    li t5, 1
+    bnez a5, 1b
+    ld s0, 0(sp)
+    ld s1, 8(sp)
+    ld s2, 16(sp)
+    ld s3, 24(sp)
+    ld s4, 32(sp)
+    ld s5, 40(sp)
+    addi sp, sp, 48
+    ret
+END(mix_q8)
 
 /* quantize(q a0, scale a1, x a2, n a3, group a4): returns how many of n are left, from the first group with an infinity or
  * NaN on */
