@@ -43,7 +43,7 @@ Makes up a story about WISH, and tells it in print and aloud:
   -z, --tokenizer FILE  tokenizer.bin for a CHECKPOINT of llama2.c
   --model FILE          another way to name the CHECKPOINT
   --silent, --wav FILE  do not speak; speak into a WAV file
-  --volume N            percent, kept; --min-volume, --max-volume limit it (100)
+  --volume N            percent, kept; --min-volume, --max-volume are limits
   --speech, --voice, --rate, --pitch, --sink, --device   how and where to speak
   --[no-]the-end        close with "The end." (when speaking)
   --again               tell the last story again
