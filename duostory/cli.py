@@ -48,8 +48,8 @@ Makes up a story about WISH, and tells it in print and aloud:
   --gate FILE           a list of words that no story may have, or off (ours)
   --silent, --wav FILE  do not speak; speak into a WAV file
   --srt FILE, --vtt FILE   the story with its times, for subtitles
-  --speech, --voice, --rate, --pitch, --sink, --device, --[no-]earcons   the sound
-  --volume N, --min-volume N, --max-volume N   in percent, kept for the next time
+  --speech, --voice, --rate, --pitch, --sink, --device, --[no-]earcons   sound
+  --volume N            percent, kept; --min-volume, --max-volume are limits
   --[no-]the-end        close with "The end." (when speaking)
   --stories N, --bedtime   tell N in a row; each slower, and then "Good night."
   --again, --json       tell the last story again; print events, one a line

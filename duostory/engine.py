@@ -121,6 +121,10 @@ class Model:
         """Runs the transformer on one token at position `pos`, after positions 0 to pos - 1."""
         _check(lib.duo_forward(self._open(), token, pos, logits))
 
+    def prefill(self, tokens: list[int], pos: int) -> None:
+        """Runs the transformer on tokens at positions from `pos` on, without logits: as forward on each, but faster."""
+        _check(lib.duo_prefill(self._open(), tokens, len(tokens), pos))
+
     def logits(self) -> list[float]:
         """A copy of the vocab_size logits of the last forward pass."""
         return ffi.unpack(lib.duo_logits(self._open()), self.info.vocab_size)
@@ -154,12 +158,15 @@ class Model:
         token = prompt[start]
         for pos in range(start, steps):
             given = pos + 1 < len(prompt)
-            self.forward(token, pos, logits=not given)
+            if not given:
+                self.forward(token, pos)
+            elif pos % lib.DUO_BATCH == 0:
+                self.prefill(prompt[pos:min(pos + lib.DUO_BATCH, len(prompt) - 1, steps)], pos)
             refused = told.refused() if told and not given else []
             if pos == start:
                 refused += instead_of
-            for token in refused:
-                _check(lib.duo_refuse(self._open(), token))
+            for each in refused:
+                _check(lib.duo_refuse(self._open(), each))
             following = prompt[pos + 1] if given else _check(lib.duo_sample(self._open(), sampler))
             if following in ends:
                 return

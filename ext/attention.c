@@ -19,22 +19,22 @@ static uint8_t *head_of(const duo_model *m, uint8_t *cache, int layer, int h)
     return cache + ((size_t)layer * m->info.n_kv_heads + h) * m->kv_size;
 }
 
-static void remember_f32(const duo_model *m, int layer, const float *v, size_t pos)
+static void remember_f32(const duo_model *m, int layer, const float *k, const float *v, size_t pos)
 {
     const duo_state *s = &m->state;
     size_t head = m->head_size;
     for (int h = 0; h < m->info.n_kv_heads; h++) {
         float *lane = (float *)head_of(m, s->keys, layer, h) + pos / DUO_LANES * DUO_LANES * head + pos % DUO_LANES;
-        for (size_t i = 0; i < head; i++) lane[i * DUO_LANES] = s->k[h * head + i];
+        for (size_t i = 0; i < head; i++) lane[i * DUO_LANES] = k[h * head + i];
         memcpy((float *)head_of(m, s->values, layer, h) + pos * head, v + h * head, head * sizeof(float));
     }
 }
 
-static void remember_q8(const duo_model *m, int layer, const float *v, size_t pos)
+static void remember_q8(const duo_model *m, int layer, const float *k, const float *v, size_t pos)
 {
     const duo_state *s = &m->state;
     size_t head = m->head_size, positions = duo_padded(m->info.seq_len);
-    m->kernel->quantize(s->quant, s->quant_scale, s->k, m->kv_dim, head);
+    m->kernel->quantize(s->quant, s->quant_scale, k, m->kv_dim, head);
     for (int h = 0; h < m->info.n_kv_heads; h++) {
         float *scale = (float *)(head_of(m, s->keys, layer, h) + pos / DUO_LANES * DUO_LANES * (sizeof(float) + head));
         int8_t *lane = (int8_t *)(scale + DUO_LANES) + pos % DUO_LANES;
@@ -49,9 +49,9 @@ static void remember_q8(const duo_model *m, int layer, const float *v, size_t po
     }
 }
 
-void duo_remember(duo_model *m, int layer, const float *v, size_t pos)
+void duo_remember(duo_model *m, int layer, const float *k, const float *v, size_t pos)
 {
-    (m->kv_type == DUO_F32 ? remember_f32 : remember_q8)(m, layer, v, pos);
+    (m->kv_type == DUO_F32 ? remember_f32 : remember_q8)(m, layer, k, v, pos);
 }
 
 static void attend_f32(const duo_model *m, float *out, const float *q, const uint8_t *keys, const uint8_t *values, size_t n)
@@ -80,15 +80,15 @@ static void attend_q8(const duo_model *m, float *out, const int8_t *q, float q_s
     k->mix_q8(out, s->weight, s->weight_scale, v, head, (n + 3) / 4 * 4);
 }
 
-void duo_attend(duo_model *m, float *out, int layer, size_t pos)
+void duo_attend(duo_model *m, float *out, const float *q, int layer, size_t pos)
 {
     const duo_state *s = &m->state;
     size_t head = m->head_size;
-    if (m->kv_type == DUO_Q8) m->kernel->quantize(s->quant, s->quant_scale, s->q, m->info.dim, head);
+    if (m->kv_type == DUO_Q8) m->kernel->quantize(s->quant, s->quant_scale, q, m->info.dim, head);
     for (int h = 0; h < m->info.n_heads; h++, out += head) {
         int shared = h / (m->info.n_heads / m->info.n_kv_heads);
         const uint8_t *keys = head_of(m, s->keys, layer, shared), *values = head_of(m, s->values, layer, shared);
-        if (m->kv_type == DUO_F32) attend_f32(m, out, s->q + h * head, keys, values, pos + 1);
+        if (m->kv_type == DUO_F32) attend_f32(m, out, q + h * head, keys, values, pos + 1);
         else attend_q8(m, out, s->quant + h * head, s->quant_scale[h], keys, values, pos + 1);
     }
 }

@@ -10,11 +10,11 @@
  *     int n = duo_encode(m, "Once upon a time", 16, ids, 256);     // BOS first
  *     char text[DUO_MAX_PIECE];
  *     duo_sampler s = { .temperature = 1.0f, .topp = 0.9f, .rng = 123 };
- *     int token = ids[0];
- *     for (int pos = 0; pos < duo_info_of(m)->seq_len; pos++) {
- *         int prompt = pos + 1 < n;
- *         duo_forward(m, token, pos, !prompt);
- *         int next = prompt ? ids[pos + 1] : duo_sample(m, &s);
+ *     duo_prefill(m, ids, n - 1, 0);
+ *     int token = ids[n - 1];
+ *     for (int pos = n - 1; pos < duo_info_of(m)->seq_len; pos++) {
+ *         duo_forward(m, token, pos, 1);
+ *         int next = duo_sample(m, &s);
  *         if (next == duo_info_of(m)->bos) break;
  *         fwrite(text, 1, duo_decode(m, token, next, text, sizeof text), stdout);
  *         token = next;
@@ -50,6 +50,7 @@ enum {
 enum {
     DUO_ERROR_SIZE = 256,  /* bytes of duo_open's message, with the final NUL */
     DUO_MAX_PIECE = 512,   /* bytes of the longest piece a vocabulary may have */
+    DUO_BATCH = 4,         /* tokens for which duo_prefill reads the weights once */
 };
 
 typedef struct duo_model duo_model;
@@ -97,6 +98,10 @@ const duo_info *duo_info_of(const duo_model *m);
 /* Runs the transformer on one token (0 .. vocab_size-1) at position `pos` (0 .. seq_len-1), after 0 .. pos-1.
  * With `want_logits` 0 the classifier is skipped, as it can be for all prompt tokens but the last. */
 int duo_forward(duo_model *m, int token, int pos, int want_logits);
+
+/* Runs the transformer on n tokens at positions pos .. pos + n - 1 without logits, as for all prompt tokens but the last:
+ * what n calls of duo_forward do, to the bit, and faster where a kernel can multiply DUO_BATCH inputs at once. */
+int duo_prefill(duo_model *m, const int32_t *tokens, int n, int pos);
 
 /* vocab_size floats, valid after a forward pass that wanted them; overwritten by duo_sample and duo_forward. */
 const float *duo_logits(const duo_model *m);

@@ -15,21 +15,33 @@ static void rmsnorm(float *restrict out, const float *restrict x, const float *r
     for (size_t i = 0; i < n; i++) out[i] = weight[i] * (inverse * x[i]);
 }
 
-/* Quantises x [n] for the quantised matrices among those that follow. */
-static void quantize(duo_model *m, const float *x, size_t n)
+/* Quantises x [count][n] for the quantised matrices among those that follow. */
+static void quantize(duo_model *m, const float *x, size_t n, int count)
 {
-    if (m->info.group_size) m->kernel->quantize(m->state.quant, m->state.quant_scale, x, n, m->info.group_size);
+    size_t group = m->info.group_size;
+    if (!group) return;
+    for (int t = 0; t < count; t++, x += duo_padded(n))
+        m->kernel->quantize(m->state.quant + t * n, m->state.quant_scale + t * (n / group), x, n, group);
 }
 
-/* y [rows] = w x, where x [cols] has just been given to quantize */
-static void matvec(duo_model *m, float *y, const duo_matrix *w, const float *x)
+/* y [count][rows] = w x, where x [count][cols] has just been given to quantize */
+static void multiply(duo_model *m, float *y, const duo_matrix *w, const float *x, int count)
 {
     const duo_state *s = &m->state;
-    if (w->type == DUO_F32)
-        m->kernel->gemv_f32(y, (const float *)w->data, x, w->rows, w->cols);
-    else
-        (w->type == DUO_Q8 ? m->kernel->gemv_q8 : m->kernel->gemv_q4)
-            (y, w->data, s->quant, s->quant_scale, w->rows, w->cols, m->info.group_size);
+    const duo_kernel *k = m->kernel;
+    size_t group = m->info.group_size, rows = w->rows, cols = w->cols;
+    void (*gemm)(float *, const uint8_t *, const int8_t *, const float *, size_t, size_t, size_t) =
+        w->type == DUO_Q8 ? k->gemm_q8 : k->gemm_q4;
+    if (w->type != DUO_F32 && gemm && count == DUO_BATCH) {
+        gemm(y, w->data, s->quant, s->quant_scale, rows, cols, group);
+        return;
+    }
+    for (int t = 0; t < count; t++, y += duo_padded(rows))
+        if (w->type == DUO_F32)
+            k->gemv_f32(y, (const float *)w->data, x + t * duo_padded(cols), rows, cols);
+        else
+            (w->type == DUO_Q8 ? k->gemv_q8 : k->gemv_q4)
+                (y, w->data, s->quant + t * cols, s->quant_scale + t * (cols / group), rows, cols, group);
 }
 
 /* x [dim] = row `token` of the embedding */
@@ -75,49 +87,72 @@ static void add(float *restrict x, const float *restrict y, size_t n)
     for (size_t i = 0; i < n; i++) x[i] += y[i];
 }
 
-int duo_forward(duo_model *m, int token, int pos, int want_logits)
+/* The transformer on `count` tokens, at most DUO_BATCH, from position pos on; logits of the last one if they are wanted.
+ * Each token's numbers are those it would have alone. */
+static int pass(duo_model *m, const int32_t *tokens, int count, int pos, int want_logits)
 {
     const duo_info *p = &m->info;
-    if (token < 0 || token >= p->vocab_size || pos < 0 || pos >= p->seq_len) return DUO_EARG;
+    if (pos < 0 || count > p->seq_len - pos) return DUO_EARG;
+    for (int t = 0; t < count; t++)
+        if (tokens[t] < 0 || tokens[t] >= p->vocab_size) return DUO_EARG;
 
     duo_state *s = &m->state;
     size_t dim = p->dim, hidden = p->hidden_dim;
+    size_t dim_step = duo_padded(dim), kv_step = duo_padded(m->kv_dim), hidden_step = duo_padded(hidden);   /* token to token */
     float *x = s->x;
 
-    embed(m, x, token);
+    for (int t = 0; t < count; t++) embed(m, x + t * dim_step, tokens[t]);
     for (int l = 0; l < p->n_layers; l++) {
         const duo_layer *w = &m->layers[l];
 
-        rmsnorm(s->xb, x, w->attention_norm, dim, m->norm_eps);
-        quantize(m, s->xb, dim);
-        matvec(m, s->q, &w->wq, s->xb);
-        matvec(m, s->k, &w->wk, s->xb);
-        matvec(m, s->xb2, &w->wv, s->xb);
-        rope(m, s->q, dim, pos);
-        rope(m, s->k, m->kv_dim, pos);
-        duo_remember(m, l, s->xb2, pos);
-        duo_attend(m, s->xb, l, pos);
-
-        quantize(m, s->xb, dim);
-        matvec(m, s->xb2, &w->wo, s->xb);
-        add(x, s->xb2, dim);
+        for (int t = 0; t < count; t++) rmsnorm(s->xb + t * dim_step, x + t * dim_step, w->attention_norm, dim, m->norm_eps);
+        quantize(m, s->xb, dim, count);
+        multiply(m, s->q, &w->wq, s->xb, count);
+        multiply(m, s->k, &w->wk, s->xb, count);
+        multiply(m, s->xb2, &w->wv, s->xb, count);
+        for (int t = 0; t < count; t++) {
+            float *q = s->q + t * dim_step, *k = s->k + t * kv_step;
+            rope(m, q, dim, pos + t);
+            rope(m, k, m->kv_dim, pos + t);
+            duo_remember(m, l, k, s->xb2 + t * kv_step, pos + t);
+            duo_attend(m, s->xb + t * dim_step, q, l, pos + t);
+        }
+        quantize(m, s->xb, dim, count);
+        multiply(m, s->xb2, &w->wo, s->xb, count);
+        for (int t = 0; t < count; t++) add(x + t * dim_step, s->xb2 + t * dim_step, dim);
 
         /* feed-forward: w2 (silu(w1 x) * w3 x), SwiGLU (Shazeer, arXiv 2002.05202) */
-        rmsnorm(s->xb, x, w->ffn_norm, dim, m->norm_eps);
-        quantize(m, s->xb, dim);
-        matvec(m, s->hb, &w->w1, s->xb);
-        matvec(m, s->hb2, &w->w3, s->xb);
-        m->kernel->swiglu(s->hb, s->hb2, hidden);
-        quantize(m, s->hb, hidden);
-        matvec(m, s->xb, &w->w2, s->hb);
-        add(x, s->xb, dim);
+        for (int t = 0; t < count; t++) rmsnorm(s->xb + t * dim_step, x + t * dim_step, w->ffn_norm, dim, m->norm_eps);
+        quantize(m, s->xb, dim, count);
+        multiply(m, s->hb, &w->w1, s->xb, count);
+        multiply(m, s->hb2, &w->w3, s->xb, count);
+        for (int t = 0; t < count; t++) m->kernel->swiglu(s->hb + t * hidden_step, s->hb2 + t * hidden_step, hidden);
+        quantize(m, s->hb, hidden, count);
+        multiply(m, s->xb, &w->w2, s->hb, count);
+        for (int t = 0; t < count; t++) add(x + t * dim_step, s->xb + t * dim_step, dim);
     }
     if (want_logits) {
-        rmsnorm(s->xb, x, m->final_norm, dim, m->norm_eps);
-        quantize(m, s->xb, dim);
-        matvec(m, s->logits, &m->classifier, s->xb);
+        rmsnorm(s->xb, x + (count - 1) * dim_step, m->final_norm, dim, m->norm_eps);
+        quantize(m, s->xb, dim, 1);
+        multiply(m, s->logits, &m->classifier, s->xb, 1);
     }
     return DUO_OK;
+}
+
+int duo_forward(duo_model *m, int token, int pos, int want_logits)
+{
+    int32_t one = token;
+    return pass(m, &one, 1, pos, want_logits);
+}
+
+int duo_prefill(duo_model *m, const int32_t *tokens, int n, int pos)
+{
+    int code = n < 0 ? DUO_EARG : DUO_OK;
+    for (int count; code == DUO_OK && n > 0; tokens += count, pos += count, n -= count) {
+        count = n < DUO_BATCH ? n : DUO_BATCH;
+        code = pass(m, tokens, count, pos, 0);
+    }
+    return code;
 }
 
 const float *duo_logits(const duo_model *m) { return m->state.logits; }

@@ -32,11 +32,12 @@ typedef struct {
     float f32[ROWS * COLS / 2];
     float q8[(ROWS * COLS + ROWS * COLS / GROUP * 4) / 4], q4[(ROWS * COLS / 2 + ROWS * COLS / GROUP * 4) / 4];
     float x[COLS], keys[PADDED * HEAD], values[POSITIONS * HEAD];
-    float scale[COLS / GROUP];
-    int8_t q[COLS];
+    float scale[DUO_BATCH * COLS / GROUP];
+    int8_t q[DUO_BATCH * COLS];
 } inputs;
 
 typedef struct {
+    float gemm_q8[DUO_BATCH][ROWS], gemm_q4[DUO_BATCH][ROWS];
     float gemv_f32[ROWS], gemv_q8[ROWS], gemv_q4[ROWS], scale[COLS / GROUP], scores[PADDED], mix[PADDED], mix_q8[HEAD];
     float exp[COLS], swiglu[COLS], block_max[2];
     int8_t q[COLS];
@@ -71,8 +72,8 @@ static void make_inputs(inputs *in)
     for (size_t i = 0; i < POSITIONS * HEAD; i++) in->values[i] = random_float(&state);
     make_weights((uint8_t *)in->q8, GROUP * DUO_LANES, &state);
     make_weights((uint8_t *)in->q4, GROUP * DUO_LANES / 2, &state);
-    for (int i = 0; i < COLS; i++) in->q[i] = (int8_t)(i % 3 ? 127 : -127);
-    for (int i = 0; i < COLS / GROUP; i++) in->scale[i] = random_float(&state);
+    for (int i = 0; i < DUO_BATCH * COLS; i++) in->q[i] = (int8_t)(i % 3 ? 127 : -127);
+    for (int i = 0; i < DUO_BATCH * COLS / GROUP; i++) in->scale[i] = random_float(&state);
 }
 
 static void run(const duo_kernel *k, const inputs *in, outputs *out)
@@ -81,6 +82,14 @@ static void run(const duo_kernel *k, const inputs *in, outputs *out)
     k->gemv_f32(out->gemv_f32, in->f32, in->x, ROWS - 1, COLS / 2);
     k->gemv_q8(out->gemv_q8, (const uint8_t *)in->q8, in->q, in->scale, ROWS, COLS, GROUP);
     k->gemv_q4(out->gemv_q4, (const uint8_t *)in->q4, in->q, in->scale, ROWS, COLS, GROUP);
+    for (int t = 0; t < DUO_BATCH; t++) {
+        const int8_t *q = in->q + t * COLS;
+        const float *scale = in->scale + t * (COLS / GROUP);
+        k->gemv_q8(out->gemm_q8[t], (const uint8_t *)in->q8, q, scale, ROWS, COLS, GROUP);
+        k->gemv_q4(out->gemm_q4[t], (const uint8_t *)in->q4, q, scale, ROWS, COLS, GROUP);
+    }
+    if (k->gemm_q8) k->gemm_q8(out->gemm_q8[0], (const uint8_t *)in->q8, in->q, in->scale, ROWS, COLS, GROUP);
+    if (k->gemm_q4) k->gemm_q4(out->gemm_q4[0], (const uint8_t *)in->q4, in->q, in->scale, ROWS, COLS, GROUP);
     k->quantize(out->q, out->scale, in->x, COLS, GROUP);
     k->scores(out->scores, in->x, in->keys, HEAD, POSITIONS, 4.5f);
     k->mix(out->mix, in->x, in->values, HEAD, POSITIONS);

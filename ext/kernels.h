@@ -7,8 +7,7 @@
 #ifndef DUO_KERNELS_H
 #define DUO_KERNELS_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "duostory.h"  /* DUO_BATCH */
 
 enum { DUO_LANES = 32, DUO_Q4_GROUP = 32 };
 
@@ -53,6 +52,11 @@ typedef struct {
 
     /* max[b] = the largest of x[32 b] to x[32 b + 31], or as far as n goes. */
     void (*block_max)(float *max, const float *x, size_t n);
+
+    /* What gemv_q8 and gemv_q4 do, for DUO_BATCH inputs at once: y[DUO_BATCH][rows to the next multiple of DUO_LANES],
+     * x[DUO_BATCH][cols], xs[DUO_BATCH][cols / group]. NULL where that would not be faster. */
+    void (*gemm_q8)(float *y, const uint8_t *w, const int8_t *x, const float *xs, size_t rows, size_t cols, size_t group);
+    void (*gemm_q4)(float *y, const uint8_t *w, const int8_t *x, const float *xs, size_t rows, size_t cols, size_t group);
 } duo_kernel;
 
 extern const duo_kernel duo_kernel_scalar;

@@ -51,14 +51,19 @@ static inline __m256 add_group(__m256 sum, __m256i dot, const float *scale, __m2
     return _mm256_add_ps(sum, _mm256_mul_ps(_mm256_mul_ps(_mm256_cvtepi32_ps(dot), _mm256_loadu_ps(scale)), xs));
 }
 
-static void gemv_q8(float *y, const uint8_t *w, const int8_t *x, const float *xs, size_t rows, size_t cols, size_t group)
+/* y[n][rows] = W x for n inputs. The compiler makes one function of it for each n. */
+static inline __attribute__((always_inline)) void
+multiply_q8(float *y, const uint8_t *w, const int8_t *x, const float *xs, size_t rows, size_t cols, size_t group, const int n)
 {
+    size_t groups = cols / group, stride = (rows + DUO_LANES - 1) / DUO_LANES * DUO_LANES;
     for (size_t row = 0; row < rows; row += DUO_LANES) {
-        __m256 s0 = _mm256_setzero_ps(), s1 = s0, s2 = s0, s3 = s0;
-        for (size_t j = 0; j < cols; j += group) {
+        __m256 sum[DUO_BATCH][4];
+        for (int t = 0; t < n; t++) sum[t][0] = sum[t][1] = sum[t][2] = sum[t][3] = _mm256_setzero_ps();
+        for (size_t g = 0; g < groups; g++) {
             const float *scale = (const float *)w;
             const uint8_t *q = w + sizeof(float) * DUO_LANES;
-            __m256i d02l = _mm256_setzero_si256(), d02h = d02l, d13l = d02l, d13h = d02l;
+            __m256i dot[DUO_BATCH][4];   /* rows 0-3 and 16-19, 4-7 and 20-23, 8-11 and 24-27, 12-15 and 28-31 */
+            for (int t = 0; t < n; t++) dot[t][0] = dot[t][1] = dot[t][2] = dot[t][3] = _mm256_setzero_si256();
             for (size_t i = 0; i < group; i += 4, q += 4 * DUO_LANES) {
                 __m256i a = _mm256_loadu_si256((const __m256i *)q);
                 __m256i b = _mm256_loadu_si256((const __m256i *)(q + DUO_LANES));
@@ -66,61 +71,79 @@ static void gemv_q8(float *y, const uint8_t *w, const int8_t *x, const float *xs
                 __m256i d = _mm256_loadu_si256((const __m256i *)(q + 3 * DUO_LANES));
                 __m256i ab = _mm256_unpacklo_epi8(a, b), cd = _mm256_unpacklo_epi8(c, d);
                 __m256i ab2 = _mm256_unpackhi_epi8(a, b), cd2 = _mm256_unpackhi_epi8(c, d);
-                int32_t four;
-                memcpy(&four, x + j + i, sizeof four);
-                __m256i x4 = _mm256_set1_epi32(four);
-                d02l = dot4(d02l, _mm256_unpacklo_epi16(ab, cd), x4);   /* rows 0-3 and 16-19 */
-                d02h = dot4(d02h, _mm256_unpackhi_epi16(ab, cd), x4);   /* rows 4-7 and 20-23 */
-                d13l = dot4(d13l, _mm256_unpacklo_epi16(ab2, cd2), x4); /* rows 8-11 and 24-27 */
-                d13h = dot4(d13h, _mm256_unpackhi_epi16(ab2, cd2), x4); /* rows 12-15 and 28-31 */
+                __m256i rows4[4] = {_mm256_unpacklo_epi16(ab, cd), _mm256_unpackhi_epi16(ab, cd),
+                                    _mm256_unpacklo_epi16(ab2, cd2), _mm256_unpackhi_epi16(ab2, cd2)};
+                for (int t = 0; t < n; t++) {
+                    int32_t four;
+                    memcpy(&four, x + t * cols + g * group + i, sizeof four);
+                    for (int k = 0; k < 4; k++) dot[t][k] = dot4(dot[t][k], rows4[k], _mm256_set1_epi32(four));
+                }
             }
-            __m256 xscale = _mm256_set1_ps(xs[j / group]);
-            s0 = add_group(s0, _mm256_permute2x128_si256(d02l, d02h, 0x20), scale, xscale);
-            s1 = add_group(s1, _mm256_permute2x128_si256(d13l, d13h, 0x20), scale + 8, xscale);
-            s2 = add_group(s2, _mm256_permute2x128_si256(d02l, d02h, 0x31), scale + 16, xscale);
-            s3 = add_group(s3, _mm256_permute2x128_si256(d13l, d13h, 0x31), scale + 24, xscale);
+            for (int t = 0; t < n; t++) {
+                __m256 xscale = _mm256_set1_ps(xs[t * groups + g]);
+                sum[t][0] = add_group(sum[t][0], _mm256_permute2x128_si256(dot[t][0], dot[t][1], 0x20), scale, xscale);
+                sum[t][1] = add_group(sum[t][1], _mm256_permute2x128_si256(dot[t][2], dot[t][3], 0x20), scale + 8, xscale);
+                sum[t][2] = add_group(sum[t][2], _mm256_permute2x128_si256(dot[t][0], dot[t][1], 0x31), scale + 16, xscale);
+                sum[t][3] = add_group(sum[t][3], _mm256_permute2x128_si256(dot[t][2], dot[t][3], 0x31), scale + 24, xscale);
+            }
             w += DUO_LANES * (sizeof(float) + group);
         }
-        _mm256_storeu_ps(y + row, s0);
-        _mm256_storeu_ps(y + row + 8, s1);
-        _mm256_storeu_ps(y + row + 16, s2);
-        _mm256_storeu_ps(y + row + 24, s3);
+        for (int t = 0; t < n; t++)
+            for (int k = 0; k < 4; k++) _mm256_storeu_ps(y + t * stride + row + 8 * k, sum[t][k]);
     }
 }
 
-static void gemv_q4(float *y, const uint8_t *w, const int8_t *x, const float *xs, size_t rows, size_t cols, size_t group)
+static inline __attribute__((always_inline)) void
+multiply_q4(float *y, const uint8_t *w, const int8_t *x, const float *xs, size_t rows, size_t cols, size_t group, const int n)
 {
     const __m256i low_half = _mm256_set1_epi8(15);
-    int16_t offset[cols / group];
-    duo_q4_offsets(offset, x, cols, group);
+    size_t groups = cols / group, stride = (rows + DUO_LANES - 1) / DUO_LANES * DUO_LANES;
+    int16_t offset[n * groups];
+    duo_q4_offsets(offset, x, n * cols, group);
     for (size_t row = 0; row < rows; row += DUO_LANES) {
-        __m256 s0 = _mm256_setzero_ps(), s1 = s0, s2 = s0, s3 = s0;
-        for (size_t j = 0; j < cols; j += group) {
+        __m256 sum[DUO_BATCH][4];
+        for (int t = 0; t < n; t++) sum[t][0] = sum[t][1] = sum[t][2] = sum[t][3] = _mm256_setzero_ps();
+        for (size_t g = 0; g < groups; g++) {
             const float *scale = (const float *)w;
             const uint8_t *q = w + sizeof(float) * DUO_LANES;
-            __m256i d02 = _mm256_set1_epi16(offset[j / group]), d13 = d02;   /* rows 0-7 and 16-23, 8-15 and 24-31 */
+            __m256i low[DUO_BATCH], high[DUO_BATCH];   /* rows 0-7 and 16-23, 8-15 and 24-31 */
+            for (int t = 0; t < n; t++) low[t] = high[t] = _mm256_set1_epi16(offset[t * groups + g]);
             for (size_t i = 0; i < group; i += 2, q += DUO_LANES) {
                 __m256i both = _mm256_loadu_si256((const __m256i *)q);
                 __m256i a = _mm256_and_si256(both, low_half), b = _mm256_and_si256(_mm256_srli_epi16(both, 4), low_half);
-                int16_t two;
-                memcpy(&two, x + j + i, sizeof two);
-                __m256i x2 = _mm256_set1_epi16(two);
-                d02 = _mm256_add_epi16(d02, _mm256_maddubs_epi16(_mm256_unpacklo_epi8(a, b), x2));
-                d13 = _mm256_add_epi16(d13, _mm256_maddubs_epi16(_mm256_unpackhi_epi8(a, b), x2));
+                __m256i w_low = _mm256_unpacklo_epi8(a, b), w_high = _mm256_unpackhi_epi8(a, b);
+                for (int t = 0; t < n; t++) {
+                    int16_t two;
+                    memcpy(&two, x + t * cols + g * group + i, sizeof two);
+                    __m256i x2 = _mm256_set1_epi16(two);
+                    low[t] = _mm256_add_epi16(low[t], _mm256_maddubs_epi16(w_low, x2));
+                    high[t] = _mm256_add_epi16(high[t], _mm256_maddubs_epi16(w_high, x2));
+                }
             }
-            __m256 xscale = _mm256_set1_ps(xs[j / group]);
-            s0 = add_group(s0, _mm256_cvtepi16_epi32(_mm256_castsi256_si128(d02)), scale, xscale);
-            s1 = add_group(s1, _mm256_cvtepi16_epi32(_mm256_castsi256_si128(d13)), scale + 8, xscale);
-            s2 = add_group(s2, _mm256_cvtepi16_epi32(_mm256_extracti128_si256(d02, 1)), scale + 16, xscale);
-            s3 = add_group(s3, _mm256_cvtepi16_epi32(_mm256_extracti128_si256(d13, 1)), scale + 24, xscale);
+            for (int t = 0; t < n; t++) {
+                __m256 xscale = _mm256_set1_ps(xs[t * groups + g]);
+                __m128i eight[4] = {_mm256_castsi256_si128(low[t]), _mm256_castsi256_si128(high[t]),
+                                    _mm256_extracti128_si256(low[t], 1), _mm256_extracti128_si256(high[t], 1)};
+                for (int k = 0; k < 4; k++)
+                    sum[t][k] = add_group(sum[t][k], _mm256_cvtepi16_epi32(eight[k]), scale + 8 * k, xscale);
+            }
             w += DUO_LANES * (sizeof(float) + group / 2);
         }
-        _mm256_storeu_ps(y + row, s0);
-        _mm256_storeu_ps(y + row + 8, s1);
-        _mm256_storeu_ps(y + row + 16, s2);
-        _mm256_storeu_ps(y + row + 24, s3);
+        for (int t = 0; t < n; t++)
+            for (int k = 0; k < 4; k++) _mm256_storeu_ps(y + t * stride + row + 8 * k, sum[t][k]);
     }
 }
+
+#define GEMM(name, type, n)                                                                                            \
+    static void name(float *y, const uint8_t *w, const int8_t *x, const float *xs, size_t rows, size_t cols,           \
+                     size_t group)                                                                                     \
+    {                                                                                                                  \
+        multiply_##type(y, w, x, xs, rows, cols, group, n);                                                            \
+    }
+GEMM(gemv_q8, q8, 1)
+GEMM(gemv_q4, q4, 1)
+GEMM(gemm_q8, q8, DUO_BATCH)
+GEMM(gemm_q4, q4, DUO_BATCH)
 
 static void quantize(int8_t *q, float *scale, const float *x, size_t n, size_t group)
 {
@@ -247,6 +270,7 @@ static void block_max(float *max, const float *x, size_t n)
 
 const duo_kernel duo_kernel_avx2 = {
     "avx2", supported, gemv_f32, gemv_q8, gemv_q4, quantize, scores, mix, mix_q8, exp_shifted, swiglu, block_max,
+    .gemm_q8 = gemm_q8, .gemm_q4 = gemm_q4,
 };
 
 #endif

@@ -68,72 +68,115 @@ static inline __m512i interleave(int first_row, int columns)
                             _mm512_set1_epi32(columns));
 }
 
+static inline __m512i four_inputs(const int8_t *x)
+{
+    int32_t four;
+    memcpy(&four, x, sizeof four);
+    return _mm512_set1_epi32(four);
+}
+
 /* sum += (float(dot) * scale) * x scale */
 static inline __m512 add_group(__m512 sum, __m512i dot, const float *scale, __m512 xs)
 {
     return _mm512_add_ps(sum, _mm512_mul_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(dot), _mm512_loadu_ps(scale)), xs));
 }
 
-static void gemv_q8(float *y, const uint8_t *w, const int8_t *x, const float *xs, size_t rows, size_t cols, size_t group)
+/* y[n][rows] = W x for n inputs. The compiler makes one function of it for each n: sums stay in registers. */
+static inline __attribute__((always_inline)) void
+multiply_q8(float *y, const uint8_t *w, const int8_t *x, const float *xs, size_t rows, size_t cols, size_t group, const int n)
 {
     const __m512i low_rows = interleave(0, 0x60402000), high_rows = interleave(16, 0x60402000);
     const __m512i sign = _mm512_set1_epi8((char)0x80);
+    size_t groups = cols / group, stride = (rows + DUO_LANES - 1) / DUO_LANES * DUO_LANES;
+    /* vpdpbusd multiplies unsigned by signed: weights go in with 128 added, so sums begin at -128 x. */
+    int32_t offset[n * groups];
+    for (size_t g = 0; g < n * groups; g++) {
+        offset[g] = 0;
+        for (size_t i = 0; i < group; i++) offset[g] -= 128 * x[g * group + i];
+    }
     for (size_t row = 0; row < rows; row += DUO_LANES) {
-        __m512 sum_low = _mm512_setzero_ps(), sum_high = sum_low;
-        for (size_t j = 0; j < cols; j += group) {
+        __m512 sum_low[DUO_BATCH], sum_high[DUO_BATCH];
+        for (int t = 0; t < n; t++) sum_low[t] = sum_high[t] = _mm512_setzero_ps();
+        for (size_t g = 0; g < groups; g++) {
             const float *scale = (const float *)w;
             const uint8_t *q = w + sizeof(float) * DUO_LANES;
-            __m512i low = _mm512_setzero_si512(), high = low, bias = low;
+            __m512i low[DUO_BATCH], high[DUO_BATCH];
+            for (int t = 0; t < n; t++) low[t] = high[t] = _mm512_set1_epi32(offset[t * groups + g]);
             for (size_t i = 0; i < group; i += 4, q += 4 * DUO_LANES) {
-                /* vpdpbusd multiplies unsigned by signed: weights go in with 128 added, and 128 x goes out again. */
                 __m512i a = _mm512_loadu_si512(q), b = _mm512_loadu_si512(q + 2 * DUO_LANES);
-                int32_t four;
-                memcpy(&four, x + j + i, sizeof four);
-                __m512i x4 = _mm512_set1_epi32(four);
-                low = _mm512_dpbusd_epi32(low, _mm512_xor_si512(_mm512_permutex2var_epi8(a, low_rows, b), sign), x4);
-                high = _mm512_dpbusd_epi32(high, _mm512_xor_si512(_mm512_permutex2var_epi8(a, high_rows, b), sign), x4);
-                bias = _mm512_dpbusd_epi32(bias, sign, x4);
+                __m512i w_low = _mm512_xor_si512(_mm512_permutex2var_epi8(a, low_rows, b), sign);
+                __m512i w_high = _mm512_xor_si512(_mm512_permutex2var_epi8(a, high_rows, b), sign);
+                for (int t = 0; t < n; t++) {
+                    __m512i x4 = four_inputs(x + t * cols + g * group + i);
+                    low[t] = _mm512_dpbusd_epi32(low[t], w_low, x4);
+                    high[t] = _mm512_dpbusd_epi32(high[t], w_high, x4);
+                }
             }
-            __m512 xscale = _mm512_set1_ps(xs[j / group]);
-            sum_low = add_group(sum_low, _mm512_sub_epi32(low, bias), scale, xscale);
-            sum_high = add_group(sum_high, _mm512_sub_epi32(high, bias), scale + 16, xscale);
+            for (int t = 0; t < n; t++) {
+                __m512 xscale = _mm512_set1_ps(xs[t * groups + g]);
+                sum_low[t] = add_group(sum_low[t], low[t], scale, xscale);
+                sum_high[t] = add_group(sum_high[t], high[t], scale + 16, xscale);
+            }
             w += DUO_LANES * (sizeof(float) + group);
         }
-        _mm512_storeu_ps(y + row, sum_low);
-        _mm512_storeu_ps(y + row + 16, sum_high);
+        for (int t = 0; t < n; t++) {
+            _mm512_storeu_ps(y + t * stride + row, sum_low[t]);
+            _mm512_storeu_ps(y + t * stride + row + 16, sum_high[t]);
+        }
     }
 }
 
-static void gemv_q4(float *y, const uint8_t *w, const int8_t *x, const float *xs, size_t rows, size_t cols, size_t group)
+static inline __attribute__((always_inline)) void
+multiply_q4(float *y, const uint8_t *w, const int8_t *x, const float *xs, size_t rows, size_t cols, size_t group, const int n)
 {
     /* the low halves of 64 bytes are inputs 0 and 2, the high halves 1 and 3 */
     const __m512i low_rows = interleave(0, 0x60204000), high_rows = interleave(16, 0x60204000);
-    const __m512i low_half = _mm512_set1_epi8(15), eight = _mm512_set1_epi8(8);
+    const __m512i low_half = _mm512_set1_epi8(15);
+    size_t groups = cols / group, stride = (rows + DUO_LANES - 1) / DUO_LANES * DUO_LANES;
+    int16_t offset[n * groups];
+    duo_q4_offsets(offset, x, n * cols, group);
     for (size_t row = 0; row < rows; row += DUO_LANES) {
-        __m512 sum_low = _mm512_setzero_ps(), sum_high = sum_low;
-        for (size_t j = 0; j < cols; j += group) {
+        __m512 sum_low[DUO_BATCH], sum_high[DUO_BATCH];
+        for (int t = 0; t < n; t++) sum_low[t] = sum_high[t] = _mm512_setzero_ps();
+        for (size_t g = 0; g < groups; g++) {
             const float *scale = (const float *)w;
             const uint8_t *q = w + sizeof(float) * DUO_LANES;
-            __m512i low = _mm512_setzero_si512(), high = low, bias = low;
+            __m512i low[DUO_BATCH], high[DUO_BATCH];
+            for (int t = 0; t < n; t++) low[t] = high[t] = _mm512_set1_epi32(offset[t * groups + g]);
             for (size_t i = 0; i < group; i += 4, q += 2 * DUO_LANES) {
                 __m512i both = _mm512_loadu_si512(q);
                 __m512i a = _mm512_and_si512(both, low_half), b = _mm512_and_si512(_mm512_srli_epi16(both, 4), low_half);
-                int32_t four;
-                memcpy(&four, x + j + i, sizeof four);
-                __m512i x4 = _mm512_set1_epi32(four);
-                low = _mm512_dpbusd_epi32(low, _mm512_permutex2var_epi8(a, low_rows, b), x4);
-                high = _mm512_dpbusd_epi32(high, _mm512_permutex2var_epi8(a, high_rows, b), x4);
-                bias = _mm512_dpbusd_epi32(bias, eight, x4);
+                __m512i w_low = _mm512_permutex2var_epi8(a, low_rows, b), w_high = _mm512_permutex2var_epi8(a, high_rows, b);
+                for (int t = 0; t < n; t++) {
+                    __m512i x4 = four_inputs(x + t * cols + g * group + i);
+                    low[t] = _mm512_dpbusd_epi32(low[t], w_low, x4);
+                    high[t] = _mm512_dpbusd_epi32(high[t], w_high, x4);
+                }
             }
-            __m512 xscale = _mm512_set1_ps(xs[j / group]);
-            sum_low = add_group(sum_low, _mm512_sub_epi32(low, bias), scale, xscale);
-            sum_high = add_group(sum_high, _mm512_sub_epi32(high, bias), scale + 16, xscale);
+            for (int t = 0; t < n; t++) {
+                __m512 xscale = _mm512_set1_ps(xs[t * groups + g]);
+                sum_low[t] = add_group(sum_low[t], low[t], scale, xscale);
+                sum_high[t] = add_group(sum_high[t], high[t], scale + 16, xscale);
+            }
             w += DUO_LANES * (sizeof(float) + group / 2);
         }
-        _mm512_storeu_ps(y + row, sum_low);
-        _mm512_storeu_ps(y + row + 16, sum_high);
+        for (int t = 0; t < n; t++) {
+            _mm512_storeu_ps(y + t * stride + row, sum_low[t]);
+            _mm512_storeu_ps(y + t * stride + row + 16, sum_high[t]);
+        }
     }
 }
+
+#define GEMM(name, type, n)                                                                                            \
+    static void name(float *y, const uint8_t *w, const int8_t *x, const float *xs, size_t rows, size_t cols,           \
+                     size_t group)                                                                                     \
+    {                                                                                                                  \
+        multiply_##type(y, w, x, xs, rows, cols, group, n);                                                            \
+    }
+GEMM(gemv_q8, q8, 1)
+GEMM(gemv_q4, q4, 1)
+GEMM(gemm_q8, q8, DUO_BATCH)
+GEMM(gemm_q4, q4, DUO_BATCH)
 
 static void quantize(int8_t *q, float *scale, const float *x, size_t n, size_t group)
 {
@@ -249,6 +292,7 @@ static void block_max(float *max, const float *x, size_t n)
 
 const duo_kernel duo_kernel_avx512 = {
     "avx512", supported, gemv_f32, gemv_q8, gemv_q4, quantize, scores, mix, mix_q8, exp_shifted, swiglu, block_max,
+    .gemm_q8 = gemm_q8, .gemm_q4 = gemm_q4,
 };
 
 #endif

@@ -30,16 +30,16 @@ typedef struct {
     const char *text;
 } duo_vocab;
 
-/* Activations of one token; every array has room for the next multiple of DUO_LANES. */
+/* Activations; every array has room for the next multiple of DUO_LANES, and what has a [DUO_BATCH] has it for each token. */
 typedef struct {
-    float *x, *xb, *xb2;     /* [dim] residual stream, branch, branch */
-    float *q, *k;            /* [dim], [kv_dim] */
-    float *hb, *hb2;         /* [hidden_dim] */
+    float *x, *xb, *xb2;     /* [DUO_BATCH][dim] residual stream, branch, branch */
+    float *q, *k;            /* [DUO_BATCH][dim], [DUO_BATCH][kv_dim] */
+    float *hb, *hb2;         /* [DUO_BATCH][hidden_dim] */
     float *score;            /* [seq_len] attention of one head */
     float *logits;           /* [vocab_size] */
     float *largest;          /* [vocab_size / 32] of each block of logits */
-    int8_t *quant;           /* [max(dim, hidden_dim)] the quantised input of a matrix, or heads for the KV cache */
-    float *quant_scale;      /* [max(dim, hidden_dim) / group_size], [n_heads] */
+    int8_t *quant;           /* [DUO_BATCH][max(dim, hidden_dim)] without gaps: inputs of a matrix, or heads for the KV cache */
+    float *quant_scale;      /* [DUO_BATCH][max(dim, hidden_dim) / group_size], [n_heads] */
     int8_t *weight;          /* [seq_len] quantised attention for a q8 cache */
     float *weight_scale;     /* [seq_len / 32] */
     uint8_t *keys, *values;  /* [n_layers][n_kv_heads] of kv_size bytes: attention.c */
@@ -65,11 +65,11 @@ struct duo_model {
 
 static inline size_t duo_padded(size_t n) { return (n + DUO_LANES - 1) / DUO_LANES * DUO_LANES; }
 
-/* Keeps the key in the state and the value v [kv_dim] of position pos in the KV cache. */
-void duo_remember(duo_model *m, int layer, const float *v, size_t pos);
+/* Keeps key k and value v, both [kv_dim], of position pos in the KV cache. */
+void duo_remember(duo_model *m, int layer, const float *k, const float *v, size_t pos);
 
-/* out [dim] = attention of the query in the state over positions 0 .. pos */
-void duo_attend(duo_model *m, float *out, int layer, size_t pos);
+/* out [dim] = attention of query q [dim] over positions 0 .. pos */
+void duo_attend(duo_model *m, float *out, const float *q, int layer, size_t pos);
 
 /* The token whose piece is these bytes, or -1. */
 int32_t duo_vocab_find(const duo_vocab *v, uint32_t size, const char *bytes, size_t n);

@@ -12,7 +12,7 @@ from duostory import StoryError
 if TYPE_CHECKING:
     from duostory.formats.checkpoint import Checkpoint
 
-FORMS = ("llama2c-v0", "llama2c-v2", "gguf-f32", "gguf-q8_0")
+FORMS = ("llama2c-v0", "llama2c-v2", "gguf-f32", "gguf-q8_0", "gguf-q4_0")
 
 
 def sniff(path: Path) -> str:
@@ -93,8 +93,8 @@ def convert(src: Path, dst: Path, *, tokenizer: Path | None = None, type: str | 
             group_size: int | None = None, meta: Path | dict[str, str] | None = None) -> str:
     """Writes the model at `src`, of any kind, as the `.duo` file `dst`; returns one line on what was written.
 
-    `type` is "f32", "q8", "q4" or None to keep what the file has: half precision becomes f32, Q8_0 and Q4_0 become
-    q8. `group_size` is for "q8" and "q4", and 32 when None. `meta` adds metadata: a dictionary, or a file of
+    `type` is "f32", "q8", "q4" or None to keep what the file has: half precision becomes f32, Q8_0 becomes q8 and
+    Q4_0 q4. `group_size` is for "q8" and "q4", and 32 when None. `meta` adds metadata: a dictionary, or a file of
     `key: value` lines as docs/format.md has them. Raises StoryError; then `dst` is what it was before.
     """
     src, dst = Path(src), Path(dst)
@@ -126,8 +126,8 @@ def export(src: Path, dst: Path, form: str | None = None) -> str:
 
     `form` is one of FORMS, or None for the one that the suffix of `dst` (.bin or .gguf) and the weights
     suggest. llama2.c's forms also write tokenizer.bin into the folder of `dst`. Every form keeps the weights
-    as they are, except that "gguf-q8_0" rounds scales to half precision. Raises StoryError; nothing is
-    changed then.
+    as they are, except that "gguf-q8_0" and "gguf-q4_0" round scales to half precision. Raises StoryError;
+    nothing is changed then.
     """
     src, dst = Path(src), Path(dst)
     if sniff(src) != "duo":
@@ -141,7 +141,7 @@ def export(src: Path, dst: Path, form: str | None = None) -> str:
         if form.startswith("llama2c"):
             llama2c.write(checkpoint, dst, version=int(form[-1]))
         else:
-            remark = gguf.write(checkpoint, dst, quantized=form == "gguf-q8_0")
+            remark = gguf.write(checkpoint, dst, form.removeprefix("gguf-"))
     except StoryError as e:
         raise StoryError(f"cannot export {src} as {form}: {e}") from e
     except OSError as e:
@@ -158,5 +158,5 @@ def default_form(checkpoint: "Checkpoint", dst: Path) -> str:
     if dst.suffix == ".bin":
         return "llama2c-v2" if quantized else "llama2c-v0"
     if dst.suffix == ".gguf":
-        return "gguf-q8_0" if quantized and wq.group_size == 32 else "gguf-f32"
+        return f"gguf-q{wq.bits}_0" if quantized and wq.group_size == 32 else "gguf-f32"
     raise StoryError(f"{dst} ends neither in .bin nor in .gguf: say what to write with --to")

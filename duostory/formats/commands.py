@@ -25,15 +25,15 @@ def register(subparsers: argparse._SubParsersAction) -> None:
     export = subparsers.add_parser(
         "export", help="write a .duo file in another program's form",
         description="Write a .duo file in another program's form. Every form keeps the weights as they are, "
-                    "but for one: gguf-q8_0, llama.cpp's usual form, has its scales in half precision, and "
-                    "those of the model are rounded to it, so a story may turn out otherwise; gguf-f32 keeps "
+                    "but for two: gguf-q8_0 and gguf-q4_0, llama.cpp's usual forms, have scales in half precision, "
+                    "and those of the model are rounded to it, so a story may turn out otherwise; gguf-f32 keeps "
                     "every weight.")
     export.add_argument("source", metavar="MODEL.duo", type=Path)
     export.add_argument("target", metavar="OUT", type=Path,
                         help="file to write; llama2.c's forms also put tokenizer.bin beside it")
     export.add_argument("--to", choices=FORMS,
                         help="form (default: by the suffix of OUT, .bin or .gguf, and the type of the weights; "
-                             "a q8 model in groups of 32 becomes gguf-q8_0)")
+                             "a q8 or q4 model in groups of 32 becomes gguf-q8_0 or gguf-q4_0)")
     export.set_defaults(run=export_main)
 
 

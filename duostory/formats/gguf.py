@@ -59,7 +59,7 @@ def open_reader(path: Path) -> tuple[Any, dict[str, Any]]:
 
 
 def read(path: Path) -> Checkpoint:
-    """Opens a GGUF file. Q8_0 and Q4_0 become q8 in groups of 32 without loss, F32, F16 and BF16 become f32.
+    """Opens a GGUF file. Q8_0 and Q4_0 become q8 and q4 in groups of 32 without loss, F32, F16 and BF16 become f32.
 
     Raises StoryError for another architecture, vocabulary or type, and for tensors that a plain Llama lacks.
     """
@@ -141,11 +141,11 @@ def unpack(t: Any, shape: tuple[int, ...]) -> Tensor:
         case "Q8_0":
             blocks = data.view(Q8_BLOCK).reshape(*shape[:-1], -1)
             return Quantized(blocks["q"].reshape(shape), blocks["scale"].astype(np.float32))
-        case "Q4_0":  # 16 whole levels, -8 to 7, so int8 holds them as they are
+        case "Q4_0":  # weights 0 to 15 of a group in the low halves, 16 to 31 in the high ones, 8 more than they are
             blocks = data.view(Q4_BLOCK).reshape(*shape[:-1], -1)
             nibbles = np.concatenate((blocks["q"] & 15, blocks["q"] >> 4), axis=-1)
             levels = nibbles.astype(np.int8) - np.int8(8)
-            return Quantized(levels.reshape(shape), blocks["scale"].astype(np.float32))
+            return Quantized(levels.reshape(shape), blocks["scale"].astype(np.float32), 4)
         case other:
             raise StoryError(f"tensor {t.name} is {other}; F32, F16, BF16, Q8_0 and Q4_0 are known here")
 
@@ -153,17 +153,20 @@ def unpack(t: Any, shape: tuple[int, ...]) -> Tensor:
 # ------------------------------------------------------------------------------------------------- writing
 
 
-def write(checkpoint: Checkpoint, path: Path, quantized: bool) -> str:
-    """Writes all matrices as Q8_0 (they must be q8 in groups of 32 already) or as F32.
+def write(checkpoint: Checkpoint, path: Path, type: str) -> str:
+    """Writes all matrices as type "q8_0" or "q4_0" (they must be q8 or q4 in groups of 32 already) or "f32".
 
     Returns a remark for the user, or "". Raises StoryError when the model does not fit the form.
     """
     gguf = need("gguf")
+    quantized = type != "f32"
     if quantized and (size := common_group_size(checkpoint)) != GROUP:
-        raise StoryError(f"its weights are in groups of {size}, and GGUF's Q8_0 has groups of {GROUP}: "
+        raise StoryError(f"its weights are in groups of {size}, and GGUF's {type.upper()} has groups of {GROUP}: "
                          "use --to gguf-f32")
-    q8 = gguf.GGMLQuantizationType.Q8_0
-    file_type = gguf.LlamaFileType.MOSTLY_Q8_0 if quantized else gguf.LlamaFileType.ALL_F32
+    pack, block, file_type = {
+        "f32": (None, None, gguf.LlamaFileType.ALL_F32),
+        "q8_0": (q8_blocks, Q8_BLOCK, gguf.LlamaFileType.MOSTLY_Q8_0),
+        "q4_0": (q4_blocks, Q4_BLOCK, gguf.LlamaFileType.MOSTLY_Q4_0)}[type]
     keys, config = checkpoint.config.keys(), checkpoint.config
     changed = scales = 0
     with atomic(path) as temporary:
@@ -173,8 +176,9 @@ def write(checkpoint: Checkpoint, path: Path, quantized: bool) -> str:
             for key in keys:
                 shape = config.shape(key[0])
                 if quantized and len(shape) == 2:
-                    raw = (shape[0], shape[1] // GROUP * Q8_BLOCK.itemsize)
-                    writer.add_tensor_info(gguf_name(key), raw, np.dtype(np.uint8), raw[0] * raw[1], q8)
+                    raw = (shape[0], shape[1] // GROUP * block.itemsize)
+                    kind = gguf.GGMLQuantizationType[type.upper()]
+                    writer.add_tensor_info(gguf_name(key), raw, np.dtype(np.uint8), raw[0] * raw[1], kind)
                 else:
                     size = 4 * int(np.prod(shape, dtype=np.int64))
                     writer.add_tensor_info(gguf_name(key), shape, np.dtype(np.float32), size)
@@ -184,7 +188,7 @@ def write(checkpoint: Checkpoint, path: Path, quantized: bool) -> str:
             for key in progress(keys, len(keys), path.name):
                 tensor = checkpoint.tensor(key)
                 if quantized and isinstance(tensor, Quantized):
-                    blocks = q8_blocks(tensor)
+                    blocks = pack(tensor)
                     changed += int((blocks["scale"].astype(np.float32) != tensor.scale).sum())
                     scales += tensor.scale.size
                     writer.write_tensor_data(blocks.view(np.uint8))
@@ -195,18 +199,34 @@ def write(checkpoint: Checkpoint, path: Path, quantized: bool) -> str:
             writer.close()
     if not changed:
         return ""
-    return (f"{changed} of {scales} scales rounded to half precision, as Q8_0 has them, so a story may turn "
+    return (f"{changed} of {scales} scales rounded to half precision, as {type.upper()} has them, so a story may turn "
             "out otherwise; --to gguf-f32 keeps every weight")
 
 
 def q8_blocks(t: Quantized) -> np.ndarray:
-    """Q8_BLOCK [rows, cols / 32]. Scales become half precision, at most 0.05 % away for usual weights."""
-    blocks = np.empty(t.scale.shape, Q8_BLOCK)
+    """Q8_BLOCK [rows, cols / 32]."""
+    blocks = with_scales(t, Q8_BLOCK)
+    blocks["q"] = t.q.reshape(*t.scale.shape, GROUP)
+    return blocks
+
+
+def q4_blocks(t: Quantized) -> np.ndarray:
+    """Q4_BLOCK [rows, cols / 32]."""
+    if t.bits != 4:
+        raise StoryError("Q4_0 has 4-bit weights: run python -m duostory convert --type q4 first")
+    blocks = with_scales(t, Q4_BLOCK)
+    nibbles = (t.q + np.int8(8)).view(np.uint8).reshape(*t.scale.shape, GROUP)
+    blocks["q"] = nibbles[..., :GROUP // 2] | nibbles[..., GROUP // 2:] << 4
+    return blocks
+
+
+def with_scales(t: Quantized, block: np.dtype) -> np.ndarray:
+    """Blocks without weights yet. Scales become half precision, at most 0.05 % away for usual weights."""
+    blocks = np.empty(t.scale.shape, block)
     with np.errstate(over="ignore"):
         blocks["scale"] = t.scale
     if not np.isfinite(blocks["scale"]).all():
-        raise StoryError("its weights are too large for the half-precision scales of Q8_0: use --to gguf-f32")
-    blocks["q"] = t.q.reshape(*t.scale.shape, GROUP)
+        raise StoryError("its weights are too large for scales in half precision: use --to gguf-f32")
     return blocks
 
 

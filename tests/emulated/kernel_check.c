@@ -62,6 +62,17 @@ static void make_groups(int groups, int bytes, int pattern)
     }
 }
 
+/* DUO_BATCH inputs at once, or one by one where the kernel has no better way */
+static void gemm(const duo_kernel *k, int bits, float *y, size_t rows, size_t cols, size_t group)
+{
+    void (*at_once)(float *, const uint8_t *, const int8_t *, const float *, size_t, size_t, size_t) = bits == 8 ? k->gemm_q8 : k->gemm_q4;
+    size_t padded = (rows + DUO_LANES - 1) / DUO_LANES * DUO_LANES;
+    if (at_once) at_once(y, weights, q, b, rows, cols, group);
+    else
+        for (int t = 0; t < DUO_BATCH; t++)
+            (bits == 8 ? k->gemv_q8 : k->gemv_q4)(y + t * padded, weights, q + t * cols, b + t * (cols / group), rows, cols, group);
+}
+
 static void check_gemv_quantised(void)
 {
     static const int rows[] = {1, 31, 32, 33, 96}, groups[] = {4, 8, 12, 20, 32, 48, 64, 100, 256, 1000}, counts[] = {1, 2, 5};
@@ -70,17 +81,20 @@ static void check_gemv_quantised(void)
             for (int c = 0; c < COUNT(counts); c++)
                 for (int pattern = 0; pattern < 5; pattern++) {
                     int group = groups[g], cols = group * counts[c];
-                    int all = (rows[r] + DUO_LANES - 1) / DUO_LANES * counts[c];
-                    for (int i = 0; i < cols; i++) {
+                    int blocks = (rows[r] + DUO_LANES - 1) / DUO_LANES, all = blocks * counts[c];
+                    size_t batch = (size_t)DUO_BATCH * blocks * DUO_LANES;
+                    for (int i = 0; i < DUO_BATCH * cols; i++) {
                         int noise = (int)(draw() >> 8) % 255 - 127;
                         q[i] = (int8_t)(pattern <= 1 ? 127 : pattern == 2 ? (i % 3 ? 127 : -127) : pattern == 3 ? noise : noise / 16);
                     }
-                    for (int i = 0; i < counts[c]; i++) b[i] = draw_float();
+                    for (int i = 0; i < DUO_BATCH * counts[c]; i++) b[i] = draw_float();
                     make_groups(all, group * DUO_LANES, pattern);
                     BOTH("gemv_q8", (size_t)rows[r], rows[r], cols, group, k->gemv_q8(y, weights, q, b, rows[r], cols, group));
+                    BOTH("gemm_q8", batch, rows[r], cols, group, gemm(k, 8, y, rows[r], cols, group));
                     if (group > DUO_Q4_GROUP) continue;
                     make_groups(all, group * DUO_LANES / 2, pattern);
                     BOTH("gemv_q4", (size_t)rows[r], rows[r], cols, group, k->gemv_q4(y, weights, q, b, rows[r], cols, group));
+                    BOTH("gemm_q4", batch, rows[r], cols, group, gemm(k, 4, y, rows[r], cols, group));
                 }
 }
 

@@ -14,9 +14,10 @@ static void tell(duo_model *m, float temperature, float topp, uint64_t seed, int
     static int32_t ids[4096];
     int n = duo_encode(m, prompt, strlen(prompt), ids, 4096), token = ids[0];
     duo_sampler sampler = {.temperature = temperature, .topp = topp, .rng = seed};
+    if (n < 0 || duo_prefill(m, ids, n - 1 < steps ? n - 1 : steps, 0) != DUO_OK) exit(1);
     for (int pos = 0; pos < steps; pos++) {
         int reading = pos + 1 < n;
-        if (n < 0 || duo_forward(m, token, pos, !reading) != DUO_OK) exit(1);
+        if (!reading && duo_forward(m, token, pos, 1) != DUO_OK) exit(1);
         int next = reading ? ids[pos + 1] : duo_sample(m, &sampler);
         if (next == 1) break;
         char piece[DUO_MAX_PIECE];

@@ -305,24 +305,10 @@ def test_a_signal_stops_at_once(tmp_path, slow_model, request, sound, number, st
     assert not list(tmp_path.glob(".*.part"))
 
 
-# A card that plays in real time, under the program's own ALSA sink.
-REAL_TIME = """
-import sys
-from duostory import cli, speech
-from duostory.speech.alsa import AlsaSink
-from tests.speech.card import Card
-speech.open_sink = lambda name, rate, **more: Card(AlsaSink).sink(1.0, rate)
-sys.exit(cli.main(sys.argv[1:]))
-"""
-
-
 @pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
-def test_a_signal_stops_a_teller_that_waits_for_the_voice(tmp_path, story_model, voice, number, status):
+def test_a_signal_stops_a_teller_that_waits_for_the_voice(tmp_path, story_model, voice, card, number, status):
     """The story is far ahead of the voice, or told to its end; the voice is in the middle of a sentence."""
-    env = environment(tmp_path, ALSA_CONFIG_PATH=str(ROOT / "tests/speech/asound.conf"))
-    process = subprocess.Popen([sys.executable, "-c", REAL_TIME, story_model, "-s", "3", "--json", "a cat"],
-                               cwd=tmp_path, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE)
+    process = start(tmp_path, story_model, "-s", "3", "--json", "a cat")
     wait_until(lambda: b'"word"' in (line := process.stdout.readline()) and b'"sentence": 1' in line)
     process.send_signal(number)
     began = time.monotonic()

@@ -81,6 +81,30 @@ def test_kernels_agree_to_the_bit(tmp_path, shape, type, kv):
         assert logits == runs["scalar"], kernel
 
 
+@pytest.mark.parametrize("kernel", kernels())
+@pytest.mark.parametrize("type", ["f32", "q8", "q4"])
+@pytest.mark.parametrize("shape", ODD_SHAPES, ids=str)
+def test_reading_many_tokens_is_reading_each(tmp_path, shape, type, kernel):
+    """Whatever part of a text is read at once, the next token's logits are the same to the bit."""
+    from tests.checkpoints import random_duo
+
+    if type == "q4" and shape[7] > 32:
+        pytest.skip("q4 has groups of at most 32")
+    path = random_duo(tmp_path / "odd.duo", shape, type, seed=sum(shape))
+    alone = all_logits(path, shape, kernel)
+    rng = random.Random(1)
+    tokens = [rng.randrange(shape[5]) for _ in range(shape[6])]
+    with Model(path, kernel) as model:
+        pos = 0
+        for count in range(9):   # none, less than a batch, whole batches, and some more
+            model.prefill(tokens[pos:pos + count], pos)
+            pos += count
+            if pos < len(tokens):
+                model.forward(tokens[pos], pos)
+                assert model.logits() == alone[pos], count
+                pos += 1
+
+
 def test_four_bits_count_as_eight_would(tmp_path):
     """The numbers of a q4 model, stored as q8, give the same logits to the bit."""
     from duostory import formats
@@ -209,7 +233,7 @@ def test_logprobs_are_a_distribution(stories260k):
 
 @pytest.mark.parametrize("call", [
     lambda m: m.forward(-1, 0), lambda m: m.forward(m.info.vocab_size, 0), lambda m: m.forward(1, -1),
-    lambda m: m.forward(1, m.info.seq_len), lambda m: m.decode(1, m.info.vocab_size), lambda m: m.logprob(-1),
+    lambda m: m.forward(1, m.info.seq_len), lambda m: m.prefill([1] * 5, m.info.seq_len - 4), lambda m: m.prefill([1, -1], 0), lambda m: m.decode(1, m.info.vocab_size), lambda m: m.logprob(-1),
     lambda m: m.encode("a\0b"), lambda m: list(m.generate([1], temperature=-1.0)), lambda m: list(m.generate([1], topp=2.0)),
     lambda m: list(m.generate([1], seed=0)), lambda m: list(m.generate([1], temperature=float("nan"))),
 ])

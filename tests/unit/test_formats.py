@@ -26,7 +26,7 @@ safetensors_numpy = pytest.importorskip("safetensors.numpy")
 sentencepiece = pytest.importorskip("sentencepiece")
 
 from duostory.formats import duo, gguf, huggingface, llama2c  # noqa: E402
-from duostory.formats.checkpoint import Quantized, Tokenizer, quantize, quantize4  # noqa: E402
+from duostory.formats.checkpoint import Quantized, Tokenizer, bits, quantize, quantize4  # noqa: E402
 from duostory.formats.shape import NORMS  # noqa: E402
 
 # dim, hidden, layers, heads, kv heads, vocabulary, positions, group size; tied.
@@ -115,19 +115,20 @@ def test_q8_survives_a_way_through_float32(tmp_path, shape, form):
     assert_same(model, back)
 
 
+@pytest.mark.parametrize("type", ["q8", "q4"])
 @pytest.mark.parametrize("shape", IN_32)
-def test_q8_0_of_gguf_rounds_only_the_scales_and_only_once(tmp_path, shape):
-    model, there = make(tmp_path, shape, "q8"), tmp_path / "there.gguf"
+def test_q8_0_and_q4_0_of_gguf_round_only_the_scales_and_only_once(tmp_path, shape, type):
+    model, there = make(tmp_path, shape, type), tmp_path / "there.gguf"
     once, twice = tmp_path / "once.duo", tmp_path / "twice.duo"
     report = formats.export(model, there)
-    assert "gguf-q8_0" in report and "scales rounded to half precision" in report
+    assert f"gguf-{type}_0" in report and "scales rounded to half precision" in report
     assert "a story may turn out otherwise; --to gguf-f32 keeps every weight" in report
     formats.convert(there, once)
     before, after = formats.read(model), formats.read(once)
     for key in before.config.keys():
         if key[0] not in NORMS:
             s, t = before.tensor(key), after.tensor(key)
-            assert np.array_equal(s.q, t.q)
+            assert np.array_equal(s.q, t.q) and s.bits == t.bits
             assert np.array_equal(t.scale, s.scale.astype(np.float16).astype(np.float32))
     assert "rounded" not in formats.export(once, tmp_path / "again.gguf")
     formats.convert(tmp_path / "again.gguf", twice)
@@ -385,7 +386,7 @@ def save_gguf(path: Path, checkpoint, quant: str, **facts) -> None:
 
 
 @pytest.mark.parametrize("quant, type", [("F32", "f32"), ("F16", "f32"), ("BF16", "f32"), ("Q8_0", "q8"),
-                                         ("Q4_0", "q8")])
+                                         ("Q4_0", "q4")])
 @pytest.mark.parametrize("shape", IN_32)
 def test_gguf_types_keep_their_values(tmp_path, shape, quant, type):
     checkpoint = formats.read(make(tmp_path, shape, "f32"))
@@ -395,9 +396,9 @@ def test_gguf_types_keep_their_values(tmp_path, shape, quant, type):
     for key in back.config.keys():
         if key[0] not in NORMS:
             t = back.tensor(key)
-            assert isinstance(t, Quantized) == (type == "q8")
+            assert bits(t) == {"f32": 32, "q8": 8, "q4": 4}[type]
             theirs = gguf_library.dequantize(gguf_library.quantize(checkpoint.tensor(key), kind), kind)
-            assert np.array_equal(t.floats() if type == "q8" else t, theirs.reshape(t.shape))
+            assert np.array_equal(t.floats() if isinstance(t, Quantized) else t, theirs.reshape(t.shape))
 
 
 def test_a_mixed_file_becomes_one_type_on_demand(tmp_path):
@@ -663,6 +664,7 @@ def test_gguf_files_that_are_no_plain_llama(tmp_path, quant, facts, sentence):
     ("tied", "f32", {}, "llama2c-v2", "convert --type q8"),
     ("tied", "f32", {}, "gguf-q8_0", "convert --type q8"),
     ("small-groups", "q8", {}, "gguf-q8_0", "groups of 4"),
+    ("tied", "q8", {}, "gguf-q4_0", "convert --type q4"),
     ("tied", "f32", {"rope_theta": 500000.0}, "llama2c-v0", "rope_theta 10000, and this model has 500000"),
     ("tied", "f32", {"norm_eps": 1e-6}, "llama2c-v0", "norm_eps"),
     ("tied", "f32", {"eos": 5}, "llama2c-v0", "eos"),
