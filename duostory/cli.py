@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
-import math
 import os
 import signal
 import stat
@@ -25,9 +24,9 @@ from . import StoryError, UsageError, __version__, config, models
 from .config import FIELDS, Settings, option
 from .engine import Model
 from .gate import open_gate
-from .page import JsonPage, Page
-from .sentences import SENTENCE, Sentence
-from .story import Piece, Story
+from .page import JsonPage, Page, say
+from .story import Story
+from .teller import Teller
 from .wish import Prompt, prompt_for
 
 HELP = """\
@@ -62,12 +61,6 @@ COMMANDS = {"convert": "formats.commands", "export": "formats.commands", "models
             "eval": "evaluate"}
 SPOKEN = "wav", "srt", "vtt"  # files that only a voice can fill
 MAGICS = b"\x89DUO", b"GGUF", b"24ka", b"PK\3\4"  # of .duo, GGUF, llama2.c, PyTorch
-BETWEEN = 2.0  # seconds of silence between two stories
-THINKING = 0.5  # seconds without a sentence until an earcon says that one will come
-CALMER, SOFTER = 0.94, 0.85  # at bedtime, the rate and the volume of a story to those of the one before
-SLOWEST = FIELDS["rate"].metadata["low"]
-SOFTEST = 0.3  # of the volume of the first
-GOOD_NIGHT = "Good night."
 LONGEST_INPUT = 1 << 16  # bytes on stdin; no model has a position for each of so many
 
 
@@ -85,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
             signal.signal(signal.SIGHUP, _terminate)
         return _run(sys.argv[1:] if argv is None else argv, begun)
     except StoryError as error:
-        _say(f"duostory: {error}".rstrip("."))
+        say(f"duostory: {error}".rstrip("."))
         return 2 if isinstance(error, UsageError) else 1
     except KeyboardInterrupt:
         return 130
@@ -96,7 +89,7 @@ def main(argv: list[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get("DUOSTORY_DEBUG"):
             raise
-        _say(f"duostory: {type(error).__name__}: {error}: this is a mistake in duostory; please report it, "
+        say(f"duostory: {type(error).__name__}: {error}: this is a mistake in duostory; please report it, "
              "with what DUOSTORY_DEBUG=1 shows")
         return 1
 
@@ -105,14 +98,6 @@ def _terminate(number: int, _) -> NoReturn:
     for again in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal says so more than once
         signal.signal(again, signal.SIG_IGN)
     raise Terminated(number)
-
-
-def _say(message: str) -> None:
-    """One line for the user. A file name may hold anything, but it can't break the line or the terminal."""
-    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
-    if sys.stderr:
-        with contextlib.suppress(OSError):
-            print(line, file=sys.stderr, flush=True)
 
 
 def _run(argv: list[str], begun: float) -> int:
@@ -298,7 +283,7 @@ def _tell(settings: Settings, sources: dict[str, str], given: dict, words: list[
         page = _open_page(settings, given)
         captions = [files.enter_context(contextlib.closing(each)) for each in _open_captions(given)]
         player = None if settings.silent else _open_player(settings, sources, given, page, captions)
-        teller = _Teller(page, player, settings, begun)
+        teller = Teller(page, player, settings, begun)
         try:
             try:
                 for story in stories:
@@ -360,7 +345,7 @@ def _open_player(settings: Settings, sources: dict[str, str], given: dict, page:
     except NoEspeak as error:
         if any(name in given for name in SPOKEN) or settings.speech != "auto":
             raise
-        _say(f"duostory: the story is only printed: {error}")
+        say(f"duostory: the story is only printed: {error}")
         return None
     wav = given.get("wav")
     try:
@@ -369,7 +354,8 @@ def _open_player(settings: Settings, sources: dict[str, str], given: dict, page:
         if sources["sink"] != "default" or sources["device"] != "default":
             raise
         sink = speech.WavSink(f"story-{settings.seed}.wav", voice.rate, new=True)
-        _say(f"duostory: there is no sound device, so the story is spoken into {sink.path}")
+        say(f"duostory: there is no sound device, so the story is spoken into {sink.path}")
+
     def word(*told) -> None:
         for listener in (page, *captions):
             listener.word(*told)
@@ -378,122 +364,7 @@ def _open_player(settings: Settings, sources: dict[str, str], given: dict, page:
         for listener in (page, *captions):
             listener.spoken(*told)
 
-    player = speech.Player(voice, sink, on_word=word, on_spoken=spoken, volume=settings.volume,
-                           notice=lambda message: _say(f"duostory: {message}"))
+    player = speech.Player(voice, sink, on_word=word, on_spoken=spoken, volume=settings.volume, notice=page.notice)
     if voice.tells_words and player.on_device:
         page.follow(player)
     return player
-
-
-class _Teller:
-    """Brings stories to a page and a player."""
-
-    def __init__(self, page: Page, player, settings: Settings, begun: float) -> None:
-        self._page, self._player, self._settings, self._begun = page, player, settings, begun
-        self._earcons = bool(settings.earcons and player and player.on_device)
-        self._story: Story | None = None  # being told, or told and not summed up
-        self._told = 0  # stories
-        self._thinking = None  # the timer for that earcon
-
-    def tell(self, story: Story, last: bool) -> None:
-        """Tell the story to its end. Raises StoryError, and whatever signals and a closed pipe raise."""
-        self._story = story
-        self._waited = 0.0  # seconds for the voice, which are not the model's
-        self._before = self._player and replace(self._player.stats)
-        self._start = self._ended = time.monotonic()
-        try:
-            self._begin()
-            try:
-                for event in story:
-                    if isinstance(event, Piece):
-                        self._page.piece(event)
-                    elif event.text.strip():
-                        self._sentence(event)
-            finally:
-                self._ended = time.monotonic()
-            if last and self._settings.bedtime:
-                self._page.piece(Piece(None, "\n" + GOOD_NIGHT, False))
-                self._sentence(Sentence(GOOD_NIGHT, SENTENCE, True))
-            self._page.end()
-            if self._player and last:
-                self._player.finish()
-            elif self._player:
-                self._player.play(bytes(2 * round(BETWEEN * self._player.voice.rate)))
-                self._player.wait()  # the sound device holds less than that, so the story has been heard
-                self._page.heard()
-            self._told += 1
-        except BaseException as error:
-            if isinstance(error, StoryError) and self._earcons:
-                self._earcon("error")
-                with contextlib.suppress(StoryError):
-                    self._player.finish()
-            self._fall_silent()
-            raise
-
-    def _begin(self) -> None:
-        """What comes before the story."""
-        if self._told:
-            self._page.piece(Piece(None, "\n", False))
-        if self._settings.bedtime and self._player:
-            self._calm_down()
-        if self._earcons and not self._told:
-            from threading import Timer
-
-            self._thinking = Timer(THINKING, self._earcon, ["thinking"])
-            self._thinking.daemon = True
-            self._thinking.start()
-
-    def _calm_down(self) -> None:
-        """Let the voice be the slower and softer the more stories it has told."""
-        settings, player = self._settings, self._player
-        player.voice.rate_wpm = max(SLOWEST, round(settings.rate * CALMER ** self._told))
-        player.volume = max(settings.min_volume, round(settings.volume * max(SOFTEST, SOFTER ** self._told)))
-
-    def _sentence(self, sentence: Sentence) -> None:
-        if self._thinking:
-            self._thinking.cancel()
-        self._page.sentence(sentence.text.strip())
-        if self._player:
-            began = time.monotonic()
-            self._player.say(sentence.text.strip(), sentence.pause)
-            self._waited += time.monotonic() - began
-
-    def _earcon(self, name: str) -> None:
-        from .speech import earcons
-
-        with contextlib.suppress(StoryError):  # the next sentence will say that the sound device has gone
-            self._player.play(earcons.samples(name, self._player.voice.rate))
-
-    def _fall_silent(self) -> None:
-        if self._thinking:
-            self._thinking.cancel()
-        if self._player:
-            self._player.close()
-
-    def close(self) -> None:
-        """Fall silent, and leave a terminal at the start of a line."""
-        self._fall_silent()
-        self._page.end()
-        self._page.close()
-
-    def summary(self) -> None:
-        """How it went, once for each story."""
-        if not (story := self._story):
-            return
-        self._story = None
-        seconds = self._ended - self._start - self._waited
-        # As llama2.c measures: neither the first token nor its time counts.
-        pace = (story.positions - 1) / max(self._ended - story.started - self._waited, 1e-9) if story.started else 0.0
-        facts = {"tokens": story.positions, "seconds": round(seconds, 3), "tokens_per_second": round(pace, 3),
-                 "seed": story.seed, "taken_back": story.taken_back}
-        line = f"{story.positions} tokens in {seconds:.2f} s, seed {story.seed}"
-        if self._player and (stats := self._player.stats).first_sound:
-            before = self._before
-            first = stats.first_sound - self._begun
-            synthesis, audio = stats.synthesis - before.synthesis, stats.audio - before.audio
-            facts |= {"first_sound": round(first, 3), "synthesis": round(synthesis, 3), "audio": round(audio, 3),
-                      "gap": round(stats.gap - before.gap, 3), "xruns": stats.xruns - before.xruns}
-            line += f", first sound after {first:.2f} s, {synthesis:.2f} s to synthesise {audio:.1f} s"
-        self._page.summary(facts)
-        _say(line)
-        _say(f"achieved tok/s: {pace:f}")

@@ -1,12 +1,21 @@
-"""What a story looks like on stdout: as text, or as one JSON event a line."""
+"""What a story looks like on stdout: as text, or as one JSON event a line. Anything else is said on stderr."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
 from . import StoryError
 from .story import Piece
+
+
+def say(message: str) -> None:
+    """One line for the user. A file name may hold anything, but it can't break the line or the terminal."""
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
+    if sys.stderr:
+        with contextlib.suppress(OSError):
+            print(line, file=sys.stderr, flush=True)
 
 
 class Page:
@@ -47,6 +56,10 @@ class Page:
 
     def spoken(self, text: str, at: float, end: float, sentence: int) -> None:
         pass
+
+    def notice(self, message: str) -> None:
+        """Something that the user should know at once, from the player's thread."""
+        say(f"duostory: {message}")
 
     def end(self) -> None:
         """The last newline of a story; once."""

@@ -9,7 +9,7 @@ import re
 from queue import SimpleQueue
 from threading import Event, Thread
 
-from .page import Page
+from .page import Page, say
 from .speech import Player
 from .speech.text import WORD
 from .story import Piece
@@ -17,6 +17,7 @@ from .story import Piece
 _MARKED = re.compile(rf"({WORD.pattern})[^\w\s]*")  # a word and the marks behind it
 _CHUNK = re.compile(r"\s*\S+|\s+$")
 UNKNOWN = 80  # columns of a serial line, which does not tell
+NOW = -math.inf  # before anything is heard
 LOOK = 0.05  # seconds between two looks at what has been heard: the device's clock may drift, or stand still
 
 
@@ -71,6 +72,12 @@ class ReadAlong(Page):
         self._told.put((end, self._unlight, sentence, self._number))
         self._number = 0
 
+    def notice(self, message: str) -> None:
+        if self._player:
+            self._told.put((NOW, self._show_notice, message))
+        else:
+            super().notice(message)
+
     def end(self) -> None:
         if not self._player:
             super().end()
@@ -81,8 +88,8 @@ class ReadAlong(Page):
     def heard(self) -> None:
         if self._player:
             shown = Event()
-            self._told.put((0.0, self._show_rest))
-            self._told.put((0.0, shown.set))
+            self._told.put((NOW, self._show_rest))
+            self._told.put((NOW, shown.set))
             while self._thread.is_alive() and not shown.wait(LOOK):
                 pass
 
@@ -111,8 +118,8 @@ class ReadAlong(Page):
 
     def _is_heard(self, at: float) -> bool:
         """Wait until it is; False when the story is over."""
-        while (left := at - self._player.heard()) > 0:
-            if self._over.wait(min(left, LOOK)):
+        while at > (heard := self._player.heard()):
+            if self._over.wait(min(at - heard, LOOK)):
                 return False
         return not self._over.is_set()
 
@@ -124,6 +131,10 @@ class ReadAlong(Page):
 
     def _unlight(self, *_) -> None:
         self.write(self._row.unlit())
+
+    def _show_notice(self, message: str) -> None:
+        self.write(self._row.unlit() + self._row.ended())
+        say(f"duostory: {message}")
 
     def _show_rest(self) -> None:
         text, self._shown = self._text[self._shown:], len(self._text)
@@ -170,6 +181,11 @@ class Row:
         if not lit or self._column >= self._width():  # no longer, for the terminal has become smaller
             return ""
         return f"\x1b[{cells(lit)}D{lit}"
+
+    def ended(self) -> str:
+        """What makes another row begin, unless one does."""
+        column, self._column = self._column, 0
+        return "\n" if column else ""
 
     def _width(self) -> int:
         with contextlib.suppress(OSError):  # it was closed

@@ -393,6 +393,24 @@ def test_wait_ends_with_the_player(card, monkeypatch):
     failing.close()
 
 
+def test_waiting_includes_what_is_spoken_again(card):
+    """The card goes when all of the sentence is written, but not heard."""
+    notices: list[str] = []
+    with Player(Letters(), card.sink(buffer=0.5), notice=notices.append) as player:
+        player.say("abcde" * 2, 0.0)
+        player.play(bytes(2 * Letters.rate))  # silence, longer than the card's buffer
+        waiting = threading.Thread(target=player.wait)
+        waiting.start()
+        card.play(0.8)
+        card.state = "unplugged"
+        while not notices:
+            time.sleep(0.01)
+        before = told(card.heard())
+        card.state = "fine"
+        waiting.join()
+        assert told(card.heard()).removeprefix(before).rstrip(".") == "abcdeabcde"
+
+
 def test_the_rate_of_a_voice_can_be_changed(voice):
     """The next sentence is spoken at the new rate, and later ones at the old one again."""
     durations = []

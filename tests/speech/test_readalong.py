@@ -102,9 +102,9 @@ def test_a_serial_line_that_knows_no_width(screen):
 class Teller:
     """The program on a terminal of its own."""
 
-    def __init__(self, home, *args: str, fails: float = float("inf"), **env: str) -> None:
+    def __init__(self, home, *args: str, paced: bool = True, fails: float = float("inf"), **env: str) -> None:
         self.log = home / "log"
-        program = [sys.executable, "-m", "tests.speech.paced", self.log, str(fails), *args]
+        program = [sys.executable, "-m", "tests.speech.paced", self.log, str(fails), *args] if paced else command(*args)
         self.pid, self._terminal = pty.fork()
         if self.pid == 0:
             os.chdir(home)
@@ -188,6 +188,31 @@ def test_when_the_device_is_lost_the_rest_is_printed(tmp_path, story_model, voic
     text = teller.read()
     assert teller.status == 1 and "the sound device has gone" in text
     assert '"Come," said the owl.' in story(text.partition("duostory: ")[0])
+
+
+def test_a_card_that_is_pulled_out_and_comes_back(tmp_path, story_model, voice, card):
+    """What is said about it has rows of its own, and no word is lost or doubled."""
+    from tests.teller import run
+
+    plain = run(tmp_path, story_model, "--wav", "a.wav", *STORY).stdout.decode()
+    teller = Teller(tmp_path, str(story_model), *STORY, "--device", "card", paced=False)
+    teller.read(until="dragon")
+    card.state = "unplugged"
+    teller.read(until="waits until it is back")
+    card.state = "fine"
+    text, notices = re.subn(r"^duostory: the sound device .*\n", "", teller.read(), flags=re.MULTILINE)
+    assert teller.status == 0 and notices == 2 and story(text) == " ".join(plain.split())
+
+
+def test_stories_in_a_row(tmp_path, story_model, voice):
+    """Each is whole on the terminal before its summary comes."""
+    from tests.teller import run
+
+    args = str(story_model), "-i", "A dragon ran.", "-n", "30", "-s", "3", "--stories", "2"
+    plain = run(tmp_path, *args, "--wav", "a.wav").stdout.decode()
+    first, second, rest = re.split(r"\d+ tokens in .*\nachieved tok/s.*\n", Teller(tmp_path, *args).read())
+    assert first.endswith("end.\n") and second.startswith("\n") and second.endswith("end.\n") and rest == ""
+    assert story(first + second) == " ".join(plain.split())
 
 
 @pytest.mark.parametrize("args, env", [

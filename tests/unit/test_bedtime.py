@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 import wave
+from array import array
 
 import pytest
 
@@ -61,23 +62,32 @@ def test_events_of_several_stories(tmp_path, story_model, voice):
     assert starts[1] - last > 2  # a pause
 
 
-def test_at_bedtime_each_story_is_slower_and_then_it_is_good_night(tmp_path, story_model, voice):
-    """At temperature 0 the three stories are one, and so their durations can be compared."""
-    result = run(tmp_path, story_model, "--bedtime", "-t", "0", "--wav", "a.wav", "--json", "--rate", "200", "a cat")
+def test_at_bedtime_each_story_is_slower_and_softer_and_then_it_is_good_night(tmp_path, story_model, voice):
+    """At temperature 0 the three stories are one, and so they can be compared."""
+    result = run(tmp_path, story_model, "--bedtime", "-t", "0", "--wav", "a.wav", "--json", "--rate", "200",
+                 "--volume", "80", "--min-volume", "60", "a cat")
     events = events_of(result)
+    with wave.open(str(tmp_path / "a.wav")) as wav:
+        rate, pcm = wav.getframerate(), array("h", wav.readframes(wav.getnframes()))
     assert result.returncode == 0
     sentences = [event["text"] for event in events if event["event"] == "sentence"]
     assert sentences[-2:] == ["The end.", "Good night."] and sentences.count("Good night.") == 1
     assert sentences.count("The end.") == 3
     ends = [n for n, event in enumerate(events) if event["event"] == "summary"]
-    durations = []
+    durations, loudness = [], []
     for begin, end in zip([0, *ends], ends):
         words = [event["at"] for event in events[begin:end]
                  if event["event"] == "word" and event["word"] not in ("Good", "night")]
         durations.append(words[-1] - words[0])
+        story = pcm[round(words[0] * rate):round(words[-1] * rate)]
+        loudness.append((sum(sample ** 2 for sample in story) / len(story)) ** 0.5)
     # The voice is 0.94 times as fast each time, and the pauses stay; espeak-ng is coarse.
     assert all(1.02 < b / a < 1.09 for a, b in zip(durations, durations[1:])), durations
     assert len(durations) == 3
+    # Volumes of 80, 68 (0.85 times that) and 60 (the least that is allowed, for it would be 58): amplitudes that are
+    # 0.76 and 0.81 times those of the story before. A slower voice is a little louder or softer.
+    assert [b / a for a, b in zip(loudness, loudness[1:])] == pytest.approx([0.76, 0.81], abs=0.02), loudness
+    assert run(tmp_path, "--show-config").stdout.split(b"volume = ")[1].startswith(b"80 ")  # kept is what was asked for
 
 
 def test_bedtime_in_print(tmp_path, story_model):
