@@ -42,7 +42,7 @@ class Settings:
     silent: bool = _setting(False, "do not speak")
     the_end: bool = _setting(None, "close with 'The end.'; without it only when speaking")
     stories: int = _setting(None, "stories to tell, one after another; without it 1, or 3 at bedtime", 1, 100)
-    bedtime: bool = _setting(False, "each story slower than the one before, and good night after the last")
+    bedtime: bool = _setting(False, "each story slower and softer than the one before, and good night after the last")
     earcons: bool = _setting(True, "short sounds on a sound device: thinking, error")
     speech: str = _setting("auto", "speech engine; auto is the first that is there",
                            choices=("auto", "espeak", "pyttsx3"))

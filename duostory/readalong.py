@@ -24,7 +24,7 @@ LOOK = 0.05  # seconds between two looks at what has been heard: the device's cl
 class ReadAlong(Page):
     """stdout, a terminal: each word appears when it is heard, and is lit until the next one.
 
-    Nothing else is written meanwhile: no cursor has to find its way back to a word that has scrolled or was wrapped.
+    Nothing but whole rows is written in between: no cursor has to find its way back to a word that has scrolled or was wrapped.
     """
 
     def __init__(self) -> None:
@@ -73,6 +73,7 @@ class ReadAlong(Page):
         self._number = 0
 
     def notice(self, message: str) -> None:
+        """In a row of its own, behind the words that have been heard."""
         if self._player:
             self._told.put((NOW, self._show_notice, message))
         else:

@@ -129,12 +129,12 @@ class Teller:
                  "seed": story.seed, "taken_back": story.taken_back}
         line = f"{story.positions} tokens in {seconds:.2f} s, seed {story.seed}"
         if self._player and (stats := self._player.stats).first_sound:
-            before = self._before
-            first = stats.first_sound - self._begun
+            before, first = self._before, stats.first_sound - self._begun
             synthesis, audio = stats.synthesis - before.synthesis, stats.audio - before.audio
             facts |= {"first_sound": round(first, 3), "synthesis": round(synthesis, 3), "audio": round(audio, 3),
                       "gap": round(stats.gap - before.gap, 3), "xruns": stats.xruns - before.xruns}
-            line += f", first sound after {first:.2f} s, {synthesis:.2f} s to synthesise {audio:.1f} s"
+            line += f", first sound after {first:.2f} s" if not before.first_sound else ""
+            line += f", {synthesis:.2f} s to synthesise {audio:.1f} s"
         self._page.summary(facts)
         say(line)
         say(f"achieved tok/s: {pace:f}")

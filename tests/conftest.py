@@ -1,4 +1,4 @@
-"""What several test files share: where models and reference data are."""
+"""What several test files share: models, reference data, a voice and a sound card."""
 
 import os
 import subprocess
@@ -37,6 +37,16 @@ def stories260k(tmp_path_factory, shared: Path, checkpoint260k: Path) -> Path:
     path = tmp_path_factory.mktemp("models") / "stories260K.duo"
     formats.convert(checkpoint260k, path, tokenizer=shared / "checkpoints" / "tok512.bin")
     return path
+
+
+@pytest.fixture(scope="session")
+def voice():
+    from duostory.speech.espeak import Espeak, NoEspeak
+
+    try:
+        return Espeak()
+    except NoEspeak as missing:
+        pytest.skip(str(missing))
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 import os
 import time
-from errno import EACCES, EAGAIN, EBADFD, EBUSY, EINTR, EINVAL, ENODEV, ENOENT, ENXIO, EPERM, EPIPE, ESTRPIPE
+from errno import EACCES, EAGAIN, EBUSY, EINTR, EINVAL, ENODEV, ENOENT, ENXIO, EPERM, EPIPE, ESTRPIPE
 
 from duostory import StoryError
 from duostory._alsa import ffi

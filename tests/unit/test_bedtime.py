@@ -12,16 +12,6 @@ import pytest
 from tests.teller import command, environment, run
 
 
-@pytest.fixture(scope="module")
-def voice() -> None:
-    from duostory import StoryError, speech
-
-    try:
-        speech.open_voice("espeak")
-    except StoryError as error:
-        pytest.skip(str(error))
-
-
 def events_of(result):
     return [json.loads(line) for line in result.stdout.splitlines()]
 

@@ -28,16 +28,6 @@ LATENCY = 3
 
 
 @pytest.fixture(scope="module")
-def voice() -> None:
-    from duostory import StoryError, speech
-
-    try:
-        speech.open_voice("espeak")
-    except StoryError as error:
-        pytest.skip(str(error))
-
-
-@pytest.fixture(scope="module")
 def slow_model(tmp_path_factory):
     """A model of 25 million random weights: with the scalar kernel a story takes many seconds."""
     shape = (512, 1376, 8, 8, 8, 512, 1024, 32)
