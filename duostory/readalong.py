@@ -7,9 +7,9 @@ import math
 import os
 import re
 from queue import SimpleQueue
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 
-from .page import Page, say
+from .page import Page
 from .speech import Player
 from .speech.text import WORD
 from .story import Piece
@@ -39,6 +39,7 @@ class ReadAlong(Page):
         # What to do when it is heard: (seconds, method, its arguments).
         self._told: SimpleQueue[tuple] = SimpleQueue()
         self._number = 0
+        self._writing = Lock()
         self._over = Event()
         self._error: Exception | None = None
 
@@ -73,10 +74,9 @@ class ReadAlong(Page):
         self._number = 0
 
     def notice(self, message: str) -> None:
-        """In a row of its own, behind the words that have been heard."""
-        if self._player:
-            self._told.put((NOW, self._show_notice, message))
-        else:
+        """In a row of its own."""
+        with self._writing:
+            self.write(self._row.unlit() + self._row.ended())
             super().notice(message)
 
     def end(self) -> None:
@@ -113,7 +113,8 @@ class ReadAlong(Page):
     def _run(self) -> None:
         try:
             while (told := self._told.get()) and self._is_heard(told[0]):
-                told[1](*told[2:])
+                with self._writing:
+                    told[1](*told[2:])
         except Exception as error:  # for the next piece()
             self._error = error
 
@@ -132,10 +133,6 @@ class ReadAlong(Page):
 
     def _unlight(self, *_) -> None:
         self.write(self._row.unlit())
-
-    def _show_notice(self, message: str) -> None:
-        self.write(self._row.unlit() + self._row.ended())
-        say(f"duostory: {message}")
 
     def _show_rest(self) -> None:
         text, self._shown = self._text[self._shown:], len(self._text)

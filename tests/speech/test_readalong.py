@@ -11,12 +11,14 @@ import struct
 import sys
 import termios
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from duostory import readalong
-from duostory.readalong import Row
+from duostory.readalong import ReadAlong, Row
 from duostory.speech.text import WORD
+from duostory.story import Piece
 from tests.speech.terminal import Terminal
 from tests.teller import command, environment
 
@@ -94,6 +96,19 @@ def test_a_terminal_that_gets_text_alone(screen, monkeypatch, name, value):
 def test_a_serial_line_that_knows_no_width(screen):
     screen.width = 0
     assert Row(1).laid("word " * 20).index("\n") == 79
+
+
+def test_a_notice_does_not_wait_for_words(capfd):
+    """When a card goes, words may have been told whose sound is not written."""
+    page, player = ReadAlong(), SimpleNamespace(heard=lambda: 1.0)
+    page.follow(player)
+    page.piece(Piece(1, "Oh no.", False))
+    page.sentence("Oh no.")
+    page.word("Oh", 0.0, 0)
+    page.word("no", 9.0, 0)
+    page.notice("the card has gone")
+    assert capfd.readouterr().err == "duostory: the card has gone\n"
+    page.close()
 
 
 # The program on a terminal, with a sink in real time
