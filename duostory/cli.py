@@ -37,8 +37,8 @@ Makes up a story about WISH, and tells it in print and aloud:
        duostory once upon a time
        duostory "a dragon who is afraid of the dark" --wav dragon.wav
 
-  -t, --temperature T   0: always the likeliest token, 1: draw as learned (0.8)
-  -p, --topp P          draw from the likeliest tokens that make up P (0.9)
+  -t, --temperature T   0: always the likeliest token, 1: draw as learned (0.7)
+  -p, --topp P          draw from the likeliest tokens that make up P (0.95)
   --repeats N           times that four words in a row may come; 0: any (2)
   -s, --seed N          the same seed tells the same story; 0 is the time (0)
   -n, --steps N         longest story in tokens; 0: all that the model can (0)

@@ -31,8 +31,8 @@ class Settings:
 
     model: str = _setting("", "model file; without it the one that comes with duostory")
     tokenizer: str = _setting("", "tokenizer.bin, for a model file of llama2.c")
-    temperature: float = _setting(0.8, "0 always takes the likeliest token, 1 draws as learned", 0.0, 100.0)
-    topp: float = _setting(0.9, "draw from the likeliest tokens that make up this probability", 0.0, 1.0)
+    temperature: float = _setting(0.7, "0 always takes the likeliest token, 1 draws as learned", 0.0, 100.0)
+    topp: float = _setting(0.95, "draw from the likeliest tokens that make up this probability", 0.0, 1.0)
     repeats: int = _setting(2, "times that four words in a row may come; 0 is as often as the model likes", 0, 1000)
     seed: int = _setting(0, "the same seed tells the same story; 0 takes the time", 0, 2**64 - 1)
     steps: int = _setting(0, "longest story in tokens; 0 is as long as the model can", 0, 2**31 - 1)

@@ -206,8 +206,8 @@ def tell(model: Model, prompt: Prompt, settings: Settings, wish: str = "", subje
 
 
 def words(text: str) -> list[str]:
-    """In small letters, a possessive without its 's."""
-    return [word.removesuffix("'s") for word in re.findall(r"[^\W\d_]+(?:'[^\W\d_]+)?", text.lower())]
+    """Words and numbers in small letters, a possessive without its 's."""
+    return [word.removesuffix("'s") for word in re.findall(r"[^\W_]+(?:'[^\W\d_]+)?", text.lower())]
 
 
 NUMBERS = [("", "s"), ("", "es"), ("y", "ies"), ("f", "ves"), ("fe", "ves"), ("man", "men"), ("mouse", "mice"),
@@ -229,7 +229,7 @@ def style(texts: list[str], known: set[str]) -> dict:
     """Shares from 0 to 1: distinct n-grams, stories that repeat themselves, words that are not known."""
     stories = [words(text) for text in texts]
     total = sum(map(len, stories))
-    unknown = Counter(word for story in stories for word in story if word not in known)
+    unknown = Counter(word for story in stories for word in story if word not in known and not word.isdigit())
     return {"stories": len(stories), "words_per_story": total / len(stories),
             "distinct": [distinct(stories, n) for n in (1, 2, 3)],
             "repetitive": sum(map(is_repetitive, stories)) / len(stories),

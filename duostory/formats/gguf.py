@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from duostory import StoryError
-from duostory.formats.checkpoint import Checkpoint, Quantized, Tensor, Tensors, Tokenizer
+from duostory.formats.checkpoint import Checkpoint, Quantized, Tensor, Tensors, Tokenizer, bits
 from duostory.formats.files import atomic, need, progress
 from duostory.formats.llama2c import common_group_size, llama2c_spelling
 from duostory.formats.shape import Config, Key
@@ -154,7 +154,7 @@ def unpack(t: Any, shape: tuple[int, ...]) -> Tensor:
 
 
 def write(checkpoint: Checkpoint, path: Path, type: str) -> str:
-    """Writes all matrices as type "q8_0" or "q4_0" (they must be q8 or q4 in groups of 32 already) or "f32".
+    """Writes all matrices as type "q8_0" (they must be q8 or q4 in groups of 32 already), "q4_0" (where they are q4) or "f32".
 
     Returns a remark for the user, or "". Raises StoryError when the model does not fit the form.
     """
@@ -163,11 +163,15 @@ def write(checkpoint: Checkpoint, path: Path, type: str) -> str:
     if quantized and (size := common_group_size(checkpoint)) != GROUP:
         raise StoryError(f"its weights are in groups of {size}, and GGUF's {type.upper()} has groups of {GROUP}: "
                          "use --to gguf-f32")
-    pack, block, file_type = {
-        "f32": (None, None, gguf.LlamaFileType.ALL_F32),
-        "q8_0": (q8_blocks, Q8_BLOCK, gguf.LlamaFileType.MOSTLY_Q8_0),
-        "q4_0": (q4_blocks, Q4_BLOCK, gguf.LlamaFileType.MOSTLY_Q4_0)}[type]
     keys, config = checkpoint.config.keys(), checkpoint.config
+    if type == "q4_0" and all(bits(checkpoint.tensor(key)) != 4 for key in keys):
+        raise StoryError("Q4_0 has 4-bit weights: run python -m duostory convert --type q4 first")
+    file_type = {"f32": gguf.LlamaFileType.ALL_F32, "q8_0": gguf.LlamaFileType.MOSTLY_Q8_0,
+                 "q4_0": gguf.LlamaFileType.MOSTLY_Q4_0}[type]
+
+    def as_q4(key: Key) -> bool:
+        return type == "q4_0" and bits(checkpoint.tensor(key)) == 4
+
     changed = scales = 0
     with atomic(path) as temporary:
         writer = gguf.GGUFWriter(temporary, "llama")
@@ -176,8 +180,9 @@ def write(checkpoint: Checkpoint, path: Path, type: str) -> str:
             for key in keys:
                 shape = config.shape(key[0])
                 if quantized and len(shape) == 2:
+                    block, kind = (Q4_BLOCK, gguf.GGMLQuantizationType.Q4_0) if as_q4(key) else (
+                        Q8_BLOCK, gguf.GGMLQuantizationType.Q8_0)
                     raw = (shape[0], shape[1] // GROUP * block.itemsize)
-                    kind = gguf.GGMLQuantizationType[type.upper()]
                     writer.add_tensor_info(gguf_name(key), raw, np.dtype(np.uint8), raw[0] * raw[1], kind)
                 else:
                     size = 4 * int(np.prod(shape, dtype=np.int64))
@@ -188,7 +193,7 @@ def write(checkpoint: Checkpoint, path: Path, type: str) -> str:
             for key in progress(keys, len(keys), path.name):
                 tensor = checkpoint.tensor(key)
                 if quantized and isinstance(tensor, Quantized):
-                    blocks = pack(tensor)
+                    blocks = (q4_blocks if as_q4(key) else q8_blocks)(tensor)
                     changed += int((blocks["scale"].astype(np.float32) != tensor.scale).sum())
                     scales += tensor.scale.size
                     writer.write_tensor_data(blocks.view(np.uint8))
@@ -212,8 +217,6 @@ def q8_blocks(t: Quantized) -> np.ndarray:
 
 def q4_blocks(t: Quantized) -> np.ndarray:
     """Q4_BLOCK [rows, cols / 32]."""
-    if t.bits != 4:
-        raise StoryError("Q4_0 has 4-bit weights: run python -m duostory convert --type q4 first")
     blocks = with_scales(t, Q4_BLOCK)
     nibbles = (t.q + np.int8(8)).view(np.uint8).reshape(*t.scale.shape, GROUP)
     blocks["q"] = nibbles[..., :GROUP // 2] | nibbles[..., GROUP // 2:] << 4

@@ -91,7 +91,10 @@ def work(model: Path) -> tuple[int, float]:
         i = m.info
     kv_dim = i.dim // i.n_heads * i.n_kv_heads
     macs = i.n_layers * (2 * i.dim * (i.dim + kv_dim) + 3 * i.dim * i.hidden_dim) + i.vocab_size * i.dim
-    return macs, macs * (4 if i.type == "f32" else (1 if i.type == "q8" else 0.5) + 4 / i.group_size)
+    if i.type == "f32":
+        return macs, 4 * macs
+    halved = macs - i.n_layers * i.dim * (kv_dim + i.hidden_dim) if i.type == "q4" else 0  # all but wv and w2
+    return macs, macs * (1 + 4 / i.group_size) - halved / 2
 
 
 def random_models(folder: Path) -> list[Path]:

@@ -85,15 +85,15 @@ def test_a_story_in_several_windows_is_foreseen_about_as_well_as_in_one(model, s
 
 
 def test_a_story_is_the_one_that_the_command_line_tells(model, stories260k, tmp_path):
-    story = evaluate.tell(model, Prompt("", ""), Settings(seed=4, steps=256))
-    told = run(tmp_path, stories260k, "--silent", "-s", "4")
+    story = evaluate.tell(model, Prompt("", ""), Settings(seed=4, steps=256, temperature=0.8, topp=0.9))
+    told = run(tmp_path, stories260k, "--silent", "-s", "4", "-t", "0.8", "-p", "0.9")
     assert told.stdout.decode().strip() == story.text
     assert story.ended and story.missing == []
 
 
 def test_a_story_ends_by_itself_only_within_the_limit(model):
-    tokens = evaluate.tell(model, Prompt("", ""), Settings(seed=4, steps=256)).tokens
-    cut, ended = (evaluate.tell(model, Prompt("", ""), Settings(seed=4, steps=n)) for n in (tokens, tokens + 1))
+    tokens = evaluate.tell(model, Prompt("", ""), Settings(seed=4, steps=256, temperature=0.8, topp=0.9)).tokens
+    cut, ended = (evaluate.tell(model, Prompt("", ""), Settings(seed=4, steps=n, temperature=0.8, topp=0.9)) for n in (tokens, tokens + 1))
     assert not cut.ended and ended.ended and cut.text == ended.text
     assert ended.text == ended.whole_words and cut.text.startswith(cut.whole_words + " ")
 
@@ -107,7 +107,7 @@ def test_a_subject_counts_only_when_the_model_mentions_it(model):
 
 
 def test_a_header_is_no_part_of_the_story(model):
-    story = evaluate.tell(model, Prompt("Wish: dog\n", ""), Settings(seed=1, steps=60))
+    story = evaluate.tell(model, Prompt("Wish: dog\n", ""), Settings(seed=1, steps=60, temperature=0.8, topp=0.9))
     assert story.text and "Wish" not in story.text
 
 
@@ -167,7 +167,7 @@ def test_the_words_are_in_the_form_in_which_they_are_looked_up():
 
 def test_the_table_and_json_tell_the_same(stories260k, tmp_path):
     (tmp_path / "test.txt").write_text(f"\n{evaluate.SEPARATOR}\n".join(STORIES) + f"\n{evaluate.SEPARATOR}\n")
-    command = ["eval", stories260k, "--text", "test.txt", "--stories", "12", "-n", "40"]
+    command = ["eval", stories260k, "--text", "test.txt", "--stories", "12", "-n", "40", "-t", "0.8", "-p", "0.9"]
     table, data = run(tmp_path, *command), run(tmp_path, *command, "--json")
     assert table.returncode == data.returncode == 0 and table.stderr == data.stderr == b""
     table, report = table.stdout.decode(), json.loads(data.stdout)

@@ -65,6 +65,11 @@ def test_punctuation_and_capitals_do_not_hide_it():
     assert read(1, *pieces).refused() == [len(b" catfish")]
 
 
+def test_counting_may_go_in_circles_too():
+    again = [b" 1", b",", b" 22", b",", b" 333", b",", b" 4444"]
+    assert read(1, *again, b".", *again[:6]).refused() == [len(b" 4444")]
+
+
 def test_only_the_beginning_of_a_word_is_refused():
     """After "Tom saw Ab" the rest of Abigail may come, though "Tom saw Abigail run" came before."""
     once = [b"To", b"m", b" saw", b" Abiga", b"il", b" running"]
