@@ -15,6 +15,7 @@ import signal
 import stat
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -22,8 +23,10 @@ from typing import NoReturn
 from . import StoryError, UsageError, __version__, config, models
 from .config import FIELDS, Settings, option
 from .engine import Model
-from .sentences import Sentence
-from .story import Piece, Story
+from .gate import open_gate
+from .page import JsonPage, Page, say
+from .story import Story
+from .teller import Teller
 from .wish import Prompt, prompt_for
 
 HELP = """\
@@ -40,21 +43,23 @@ Makes up a story about WISH, and tells it in print and aloud:
   -s, --seed N          the same seed tells the same story; 0 is the time (0)
   -n, --steps N         longest story in tokens; 0: all that the model can (0)
   -i, --prompt TEXT     begin with exactly this TEXT; else WISH, else stdin
-  -z, --tokenizer FILE  tokenizer.bin for a CHECKPOINT of llama2.c
-  --model FILE          another way to name the CHECKPOINT
+  --model FILE, -z, --tokenizer FILE   the CHECKPOINT; llama2.c's tokenizer.bin
+  --gate FILE           a list of words that no story may have, or off (ours)
   --silent, --wav FILE  do not speak; speak into a WAV file
-  --speech, --voice, --rate, --pitch, --sink, --device   how and where to speak
+  --srt FILE, --vtt FILE   the story with its times, for subtitles
+  --speech, --voice, --rate, --pitch, --sink, --device, --[no-]earcons   sound
+  --volume N            percent, kept; --min-volume, --max-volume are limits
   --[no-]the-end        close with "The end." (when speaking)
-  --again               tell the last story again
-  --json                print one event a line: token, sentence, word, summary
+  --stories N, --bedtime   tell N in a row; each slower, and then "Good night."
+  --again, --json       tell the last story again; print events, one a line
   --reference           llama2.c's output, byte for byte, with its defaults
-  --kv f32|q8           q8: a KV cache of about a quarter of the memory (f32)
-  --kernel NAME, --show-config, --version, --help
+  --kv f32|q8, --kernel NAME, --show-config, --version, --help
 """
 
 SHORT = {"temperature": "-t", "topp": "-p", "seed": "-s", "steps": "-n", "prompt": "-i", "tokenizer": "-z"}
 COMMANDS = {"convert": "formats.commands", "export": "formats.commands", "models": "models", "bench": "bench",
             "eval": "evaluate"}
+SPOKEN = "wav", "srt", "vtt"  # files that only a voice can fill
 MAGICS = b"\x89DUO", b"GGUF", b"24ka", b"PK\3\4"  # of .duo, GGUF, llama2.c, PyTorch
 LONGEST_INPUT = 1 << 16  # bytes on stdin; no model has a position for each of so many
 
@@ -73,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
             signal.signal(signal.SIGHUP, _terminate)
         return _run(sys.argv[1:] if argv is None else argv, begun)
     except StoryError as error:
-        _say(f"duostory: {error}".rstrip("."))
+        say(f"duostory: {error}".rstrip("."))
         return 2 if isinstance(error, UsageError) else 1
     except KeyboardInterrupt:
         return 130
@@ -84,7 +89,7 @@ def main(argv: list[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get("DUOSTORY_DEBUG"):
             raise
-        _say(f"duostory: {type(error).__name__}: {error}: this is a mistake in duostory; please report it, "
+        say(f"duostory: {type(error).__name__}: {error}: this is a mistake in duostory; please report it, "
              "with what DUOSTORY_DEBUG=1 shows")
         return 1
 
@@ -95,20 +100,12 @@ def _terminate(number: int, _) -> NoReturn:
     raise Terminated(number)
 
 
-def _say(message: str) -> None:
-    """One line for the user. A file name may hold anything, but it can't break the line or the terminal."""
-    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
-    if sys.stderr:
-        with contextlib.suppress(OSError):
-            print(line, file=sys.stderr, flush=True)
-
-
 def _run(argv: list[str], begun: float) -> int:
     if argv and argv[0] in COMMANDS:
         return _command(argv)
     given, words = _parse(argv)
     if "help" in given:
-        _Page().write(HELP)
+        Page().write(HELP)
         return 0
     _contradictions(given)
     checkpoint = words.pop(0) if words and _is_checkpoint(words[0]) else None
@@ -121,10 +118,16 @@ def _run(argv: list[str], begun: float) -> int:
     again = config.recall() if "again" in given else None
     settings, sources = _settings(given, again)
     if "show_config" in given:
-        _Page().write(config.show(settings, sources))
+        Page().write(config.show(settings, sources))
         return 0
     if "version" in given:
         return _version(settings)
+    for name in SPOKEN:
+        if name in given and settings.silent:
+            raise UsageError(f"--silent and {option(name)} exclude each other" if "silent" in given else
+                             f"{option(name)} needs the voice, and silent is set ({sources['silent']})")
+    if "volume" in given and "reference" not in given:
+        config.keep_volume(settings.volume)
     return _tell(settings, sources, given, words, again, begun)
 
 
@@ -132,7 +135,7 @@ def _command(argv: list[str]) -> int:
     module = importlib.import_module("." + COMMANDS[argv[0]], __package__)
     parser = _Parser(prog="duostory")
     module.register(parser.add_subparsers(required=True))
-    with contextlib.redirect_stdout(sys.stdout and _Page()):
+    with contextlib.redirect_stdout(sys.stdout and Page()):
         try:
             args = parser.parse_args(argv)
         except SystemExit:  # after --help
@@ -156,9 +159,9 @@ def _parse(argv: list[str]) -> tuple[dict[str, str | bool], list[str]]:
     # With a width given, argparse does not load half a megabyte to ask the terminal about its own help.
     parser = _Parser(prog="duostory", add_help=False, argument_default=argparse.SUPPRESS,
                      formatter_class=lambda prog: argparse.HelpFormatter(prog, width=80))
-    for key in (*FIELDS, "prompt", "wav"):
+    for key in (*FIELDS, "prompt", *SPOKEN):
         names = [SHORT[key], option(key)] if key in SHORT else [option(key)]
-        if key == "the_end":
+        if key in ("the_end", "bedtime", "earcons"):
             parser.add_argument(*names, action=argparse.BooleanOptionalAction)
         elif key == "silent":
             parser.add_argument(*names, action="store_true")
@@ -191,11 +194,12 @@ def _bind(parser: argparse.ArgumentParser, argv: list[str]) -> tuple[list[str], 
 
 
 def _contradictions(given: dict) -> None:
-    told = [name for name in ("wav", "the_end", "again", "json") if given.get(name)]
+    told = [name for name in (*SPOKEN, "the_end", "again", "json", "gate", "stories", "bedtime") if given.get(name)]
     if "reference" in given and told:
         raise UsageError(f"{option(told[0])} is not for --reference, which does what llama2.c does")
-    if "silent" in given and "wav" in given:
-        raise UsageError("--silent and --wav exclude each other")
+    files = [given[name] for name in SPOKEN if name in given]
+    if len(set(files)) < len(files):
+        raise UsageError("the sound and its captions need a file each; give them different names")
 
 
 def _settings(given: dict, again: config.Last | None) -> tuple[Settings, dict[str, str]]:
@@ -264,33 +268,40 @@ def _version(settings: Settings) -> int:
         facts = f"kernel {info.kernel}, model {info.crc32:08x}"
     except StoryError as error:
         facts = f"no model: {error}"
-    _Page().write(f"duostory {__version__}, {facts}\n")
+    Page().write(f"duostory {__version__}, {facts}\n")
     return 0
 
 
 def _tell(settings: Settings, sources: dict[str, str], given: dict, words: list[str],
           again: config.Last | None, begun: float) -> int:
     settings = replace(settings, seed=settings.seed or int(time.time()))
-    with _open_model(settings) as model:
-        prompt = _prompt(model, given, words, again)
-        story = Story(model, prompt, settings, reference="reference" in given)
-        page = _JsonPage() if "json" in given else _Page()
-        player = None if settings.silent else _open_player(settings, sources, given.get("wav"), page)
-        telling = _Telling(story, page, player, begun)
+    with _open_model(settings) as model, contextlib.ExitStack() as files:
+        prompt, gate = _prompt(model, given, words, again), open_gate(settings.gate)
+        seeds = [1 + (settings.seed + number - 1) % (2**64 - 1) for number in range(settings.stories)]  # never 0
+        stories = [Story(model, prompt, replace(settings, seed=seed), gate=gate, reference="reference" in given)
+                   for seed in seeds]
+        page = _open_page(settings, given)
+        captions = [files.enter_context(contextlib.closing(each)) for each in _open_captions(given)]
+        player = None if settings.silent else _open_player(settings, sources, given, page, captions)
+        teller = Teller(page, player, settings, begun)
         try:
             try:
-                telling.run()
+                for story in stories:
+                    if story is not stories[0]:
+                        teller.summary()
+                    try:
+                        teller.tell(story, last=story is stories[-1])
+                    finally:
+                        if "reference" not in given:
+                            config.remember(replace(settings, seed=story.seed), *prompt, model.info.crc32)
             finally:
-                telling.fall_silent()
-                if "reference" not in given:
-                    config.remember(settings, *prompt, model.info.crc32)
-                page.end()  # leaves a terminal at the start of a line
+                teller.close()
         except KeyboardInterrupt:
-            telling.summary(settings.seed)
+            teller.summary()
             raise
         except Terminated:  # whoever stops a teller has heard enough
             pass
-        telling.summary(settings.seed)
+        teller.summary()
     return 0
 
 
@@ -305,7 +316,25 @@ def _prompt(model: Model, given: dict, words: list[str], again: config.Last | No
     return Prompt("", wish) if "reference" in given else prompt_for(wish, model.metadata)
 
 
-def _open_player(settings: Settings, sources: dict[str, str], wav: str | None, page: _Page):
+def _open_page(settings: Settings, given: dict) -> Page:
+    if "json" in given:
+        return JsonPage()
+    if settings.silent or not sys.stdout or not sys.stdout.isatty():
+        return Page()
+    from .readalong import ReadAlong
+
+    return ReadAlong()
+
+
+def _open_captions(given: dict) -> Iterator:
+    for format in ("srt", "vtt"):
+        if format in given:
+            from .captions import Captions
+
+            yield Captions(given[format], format)
+
+
+def _open_player(settings: Settings, sources: dict[str, str], given: dict, page: Page, captions: list):
     """The player, or None where there is no voice and nobody insists on one."""
     from . import speech
     from .speech.espeak import NoEspeak
@@ -314,146 +343,28 @@ def _open_player(settings: Settings, sources: dict[str, str], wav: str | None, p
         voice = speech.open_voice(settings.speech, voice=settings.voice, rate_wpm=settings.rate,
                                   pitch=settings.pitch)
     except NoEspeak as error:
-        if wav or settings.speech != "auto":
+        if any(name in given for name in SPOKEN) or settings.speech != "auto":
             raise
-        _say(f"duostory: the story is only printed: {error}")
+        say(f"duostory: the story is only printed: {error}")
         return None
+    wav = given.get("wav")
     try:
         sink = speech.open_sink("wav" if wav else settings.sink, voice.rate, device=settings.device, wav=wav)
     except speech.NoSoundDevice:
         if sources["sink"] != "default" or sources["device"] != "default":
             raise
         sink = speech.WavSink(f"story-{settings.seed}.wav", voice.rate, new=True)
-        _say(f"duostory: there is no sound device, so the story is spoken into {sink.path}")
-    return speech.Player(voice, sink, on_word=page.word)
+        say(f"duostory: there is no sound device, so the story is spoken into {sink.path}")
 
+    def word(*told) -> None:
+        for listener in (page, *captions):
+            listener.word(*told)
 
-class _Telling:
-    """One story on its way to a page and a player."""
+    def spoken(*told) -> None:
+        for listener in (page, *captions):
+            listener.spoken(*told)
 
-    def __init__(self, story: Story, page: _Page, player, begun: float) -> None:
-        self._story, self._page, self._player, self._begun = story, page, player, begun
-        self._waited = 0.0  # seconds for the voice, which are not the model's
-        self._start = self._ended = time.monotonic()
-
-    def run(self) -> None:
-        """Tell the story to its end. Raises StoryError, and whatever signals and a closed pipe raise."""
-        try:
-            for event in self._story:
-                if isinstance(event, Piece):
-                    self._page.piece(event)
-                elif event.text.strip():
-                    self._sentence(event)
-        finally:
-            self._ended = time.monotonic()
-        self._page.end()
-        if self._player:
-            self._player.finish()
-
-    def _sentence(self, sentence: Sentence) -> None:
-        self._page.sentence(sentence.text.strip())
-        if self._player:
-            began = time.monotonic()
-            self._player.say(sentence.text.strip(), sentence.pause)
-            self._waited += time.monotonic() - began
-
-    def fall_silent(self) -> None:
-        if self._player:
-            self._player.close()
-
-    def summary(self, seed: int) -> None:
-        tokens, started = self._story.positions, self._story.started
-        seconds = self._ended - self._start - self._waited
-        # As llama2.c measures: neither the first token nor its time counts.
-        pace = (tokens - 1) / max(self._ended - started - self._waited, 1e-9) if started else 0.0
-        facts = {"tokens": tokens, "seconds": round(seconds, 3), "tokens_per_second": round(pace, 3),
-                 "seed": seed}
-        line = f"{tokens} tokens in {seconds:.2f} s, seed {seed}"
-        if self._player and (stats := self._player.stats).first_sound:
-            first = stats.first_sound - self._begun
-            facts |= {"first_sound": round(first, 3), "synthesis": round(stats.synthesis, 3),
-                      "audio": round(stats.audio, 3), "gap": round(stats.gap, 3), "xruns": stats.xruns}
-            line += f", first sound after {first:.2f} s"
-            line += f", {stats.synthesis:.2f} s to synthesise {stats.audio:.1f} s"
-        self._page.summary(facts)
-        _say(line)
-        _say(f"achieved tok/s: {pace:f}")
-
-
-# --- What is printed ------------------------------------------------------------------------------
-
-
-class _Page:
-    """stdout: the story alone, each token as soon as it is there. Commands print on one, too."""
-
-    word = None  # the player need not tell words
-
-    def __init__(self) -> None:
-        if sys.stdout is None:
-            raise StoryError("standard output is closed, so nothing can be told")
-        self._stdout = sys.stdout
-        self._ended = False
-
-    def write(self, text: str) -> None:
-        """Raises StoryError for a full disk, BrokenPipeError when nobody reads."""
-        try:
-            self._stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
-            self._stdout.buffer.flush()
-        except OSError as error:
-            self._ended = True
-            # Or Python would try again when it exits, and complain.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stdout.fileno())
-            if isinstance(error, BrokenPipeError):
-                raise
-            raise StoryError(f"cannot write to standard output: {error.strerror}") from None
-
-    def flush(self) -> None:
-        """For print(): everything is out already."""
-
-    def piece(self, piece: Piece) -> None:
-        if piece.text:
-            self.write(piece.text)
-
-    def sentence(self, text: str) -> None:
-        pass
-
-    def end(self) -> None:
-        """The last newline; once."""
-        if not self._ended:
-            self._ended = True
-            self.write("\n")
-
-    def summary(self, facts: dict) -> None:
-        pass
-
-
-class _JsonPage(_Page):
-    """stdout: events, one JSON object a line."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        import json
-        import threading
-
-        self._dumps, self._lock = json.dumps, threading.Lock()
-        self._sentences = 0
-
-    def _event(self, event: str, **facts) -> None:
-        with self._lock:  # words come from the player's thread
-            self.write(self._dumps({"event": event, **facts}) + "\n")
-
-    def piece(self, piece: Piece) -> None:
-        self._event("token", id=piece.token, text=piece.text, prompt=piece.prompt)
-
-    def sentence(self, text: str) -> None:
-        self._event("sentence", index=self._sentences, text=text)
-        self._sentences += 1
-
-    def word(self, word: str, at: float, sentence: int) -> None:
-        self._event("word", word=word, at=round(at, 3), sentence=sentence)
-
-    def end(self) -> None:
-        pass
-
-    def summary(self, facts: dict) -> None:
-        self._event("summary", **facts)
+    player = speech.Player(voice, sink, on_word=word, on_spoken=spoken, volume=settings.volume, notice=page.notice)
+    if voice.tells_words and player.on_device:
+        page.follow(player)
+    return player

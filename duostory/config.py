@@ -1,4 +1,4 @@
-"""Settings: one frozen object, filled from defaults < files < environment < command line.
+"""Settings: one frozen object, filled from defaults < files < the last --volume < environment < command line.
 
 Files are TOML: `/etc/duostory.toml`, then `$XDG_CONFIG_HOME/duostory/config.toml` (`~/.config` where that is
 not set). `DUOSTORY_CONFIG` names one file that is read instead of both. The keys are the fields of Settings.
@@ -36,24 +36,33 @@ class Settings:
     repeats: int = _setting(2, "times that four words in a row may come; 0 is as often as the model likes", 0, 1000)
     seed: int = _setting(0, "the same seed tells the same story; 0 takes the time", 0, 2**64 - 1)
     steps: int = _setting(0, "longest story in tokens; 0 is as long as the model can", 0, 2**31 - 1)
+    gate: str = _setting("", "file of words that no story may have, or off; without it the list that comes with duostory")
     kv: str = _setting("f32", "type of the KV cache; q8 takes about a quarter of the memory", choices=KV_TYPES)
     kernel: str = _setting("", "kernel of the engine; without it the fastest one")
     silent: bool = _setting(False, "do not speak")
     the_end: bool = _setting(None, "close with 'The end.'; without it only when speaking")
+    stories: int = _setting(None, "stories to tell, one after another; without it 1, or 3 at bedtime", 1, 100)
+    bedtime: bool = _setting(False, "each story slower and softer than the one before, and good night after the last")
+    earcons: bool = _setting(True, "short sounds on a sound device: thinking, error")
     speech: str = _setting("auto", "speech engine; auto is the first that is there",
                            choices=("auto", "espeak", "pyttsx3"))
     voice: str = _setting("en-us", "voice of the speech engine, such as en-us+f3")
     rate: int = _setting(155, "words a minute", 80, 450)
     pitch: int = _setting(50, "pitch of the voice", 0, 99)
+    volume: int = _setting(100, "loudness in percent of the voice's own", 0, 100)
+    min_volume: int = _setting(0, "no volume is below this", 0, 100)
+    max_volume: int = _setting(100, "no volume is above this", 0, 100)
     sink: str = _setting("alsa", "where sound goes", choices=("alsa", "pyaudio"))
     device: str = _setting("default", "sound device, as `aplay -L` lists them")
 
 
+GATE_OFF = "off"  # what the setting says where a file is meant by anything else
+
 FIELDS = {f.name: f for f in fields(Settings)}
 
 # llama2.c's own defaults. A reference run takes nothing but the command line to change them.
-REFERENCE = {"temperature": 1.0, "topp": 0.9, "repeats": 0, "seed": 0, "steps": 256, "kv": "f32", "silent": True,
-             "the_end": False}
+REFERENCE = {"temperature": 1.0, "topp": 0.9, "repeats": 0, "seed": 0, "steps": 256, "gate": GATE_OFF, "kv": "f32",
+             "silent": True, "the_end": False, "stories": 1, "bedtime": False}
 
 
 def load(command_line: dict[str, str | bool], *, again: dict[str, str] | None = None, reference: bool = False,
@@ -73,16 +82,25 @@ def load(command_line: dict[str, str | bool], *, again: dict[str, str] | None = 
 
     for path in _files(environ):
         layer(_read(path), path, lambda key: f"{key} in {path}")
+    if (volume := kept_volume(environ)) is not None:
+        layer({"volume": volume}, "last --volume", option)
     layer({key: environ[variable(key)] for key in FIELDS if environ.get(variable(key))}, "environment", variable)
     if again is not None:
-        layer(again, "last story", lambda key: f"{key} of the last story")
+        layer(again | {"stories": "1"}, "last story", lambda key: f"{key} of the last story")
     if reference:
         layer(REFERENCE, "llama2.c", str)
     layer(command_line, "command line", option)
     settings = Settings(**values)
     if settings.the_end is None:
         settings = replace(settings, the_end=not settings.silent)
-    return settings, sources
+    if settings.stories is None:
+        settings = replace(settings, stories=3 if settings.bedtime else 1)
+    if settings.min_volume > settings.max_volume:
+        raise StoryError(f"min_volume is {settings.min_volume}, which is above max_volume, {settings.max_volume}")
+    allowed = min(max(settings.volume, settings.min_volume), settings.max_volume)
+    if allowed != settings.volume:
+        sources["volume"] = "min_volume" if allowed > settings.volume else "max_volume"
+    return replace(settings, volume=allowed), sources
 
 
 def check(command_line: dict[str, str | bool], reference: bool = False) -> None:
@@ -120,7 +138,8 @@ def quoted(text: str) -> str:
 
 # --- The last story, for --again ------------------------------------------------------------------
 
-RETOLD = ("model", "tokenizer", "temperature", "topp", "repeats", "seed", "steps", "kv")  # with the prompt, what makes a story
+# With the prompt, what makes a story.
+RETOLD = ("model", "tokenizer", "temperature", "topp", "repeats", "seed", "steps", "gate", "kv")
 
 
 class Last(NamedTuple):
@@ -133,28 +152,17 @@ class Last(NamedTuple):
 def remember(settings: Settings, header: str, opening: str, crc32: int, environ=os.environ) -> None:
     """Keep what is needed to tell the story again; where nothing can be kept, do nothing."""
     record = {key: str(getattr(settings, key)) for key in RETOLD}
-    for key in ("model", "tokenizer"):
-        record[key] = record[key] and os.path.abspath(os.path.expanduser(record[key]))
+    for key in ("model", "tokenizer", "gate"):
+        if record[key] not in ("", GATE_OFF):
+            record[key] = os.path.abspath(os.path.expanduser(record[key]))
     record |= {"header": header, "opening": opening, "crc32": f"{crc32:08x}"}
-    if not (path := _last(environ)):
-        return
-    part = f"{path}.{os.getpid()}.part"
-    try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(part, "wb") as file:
-            for key, value in record.items():
-                file.write(f"{key}: ".encode() + value.encode("unicode_escape") + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)  # a power cut leaves the old record or the new one
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(part)
+    _keep("last-story", "".join(f"{key}: {value.encode('unicode_escape').decode()}\n" for key, value in record.items()),
+          environ)
 
 
 def recall(environ=os.environ) -> Last:
     """What remember() kept. Raises StoryError if there is nothing, or nothing that makes sense."""
-    path = _last(environ)
+    path = _state("last-story", environ)
     if not path:
         raise StoryError("there is no last story to tell again, for there is no home folder to keep it in")
     try:
@@ -171,11 +179,49 @@ def recall(environ=os.environ) -> Last:
         raise StoryError(f"the record of the last story in {path} is damaged; tell a new story") from None
 
 
-def _last(environ) -> str | None:
+# --- The volume, until another one is asked for ---------------------------------------------------
+
+
+def keep_volume(volume: int, environ=os.environ) -> None:
+    """Let `volume` hold for the next stories, too; where nothing can be kept, do nothing."""
+    _keep("volume", f"{volume}\n", environ)
+
+
+def kept_volume(environ=os.environ) -> int | None:
+    """What keep_volume() kept; None if there is nothing that makes sense."""
+    try:
+        with open(_state("volume", environ) or os.devnull, "rb") as file:
+            volume = int(file.read(8))
+    except (OSError, ValueError):
+        return None
+    return volume if 0 <= volume <= 100 else None
+
+
+# --- Files that duostory writes for itself --------------------------------------------------------
+
+
+def _state(name: str, environ) -> str | None:
     # systemd may name several folders; the first is the main one.
     folder = environ.get("STATE_DIRECTORY", "").partition(":")[0] or user_folder(
         "XDG_STATE_HOME", ".local/state", environ)
-    return folder and os.path.join(folder, "last-story")
+    return folder and os.path.join(folder, name)
+
+
+def _keep(name: str, text: str, environ) -> None:
+    """Write a state file; a power cut leaves the old one or the new one."""
+    if not (path := _state(name, environ)):
+        return
+    part = f"{path}.{os.getpid()}.part"
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(part, "w", encoding="ascii") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(part)
 
 
 # --- Where settings come from ---------------------------------------------------------------------

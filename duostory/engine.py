@@ -1,7 +1,7 @@
 """The engine as Python sees it: the only file that touches the compiled binding."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -136,27 +136,37 @@ class Model:
         return lib.duo_logprob(self._open(), token)
 
     def generate(self, prompt: list[int], steps: int = 0, temperature: float = 1.0, topp: float = 0.9,
-                 seed: int = 1, *, repeats: int = 0, reference: bool = False) -> Iterator[Token]:
+                 seed: int = 1, *, repeats: int = 0, reference: bool = False,
+                 instead_of: Collection[int] = ()) -> Iterator[Token]:
         """Yields the prompt's tokens after BOS and then what the model makes of them, in llama2.c's order.
 
         `steps` is the number of positions, 0 for all the model has. The story ends before BOS or EOS;
         with `reference` only BOS ends it, as in llama2.c. A seed must not be 0. `repeats` is how often the same
         four words may come in a row, 0 for as often as the model likes.
+
+        With `instead_of` the prompt is the beginning of the story that was generated last, which goes on differently:
+        the model still knows these tokens, which are not yielded again, and none of `instead_of` follows them.
         """
         steps = min(steps, self.info.seq_len) if steps > 0 else self.info.seq_len
         ends = {self.info.bos} if reference else {self.info.bos, self.info.eos}
         sampler = ffi.new("duo_sampler *", {"temperature": temperature, "topp": topp, "rng": seed & 2**64 - 1})
         told = Repetition(repeats) if repeats else None
-        token = prompt[0]
-        for pos in range(steps):
+        start = len(prompt) - 1 if instead_of else 0
+        if told:
+            for before, token in zip(prompt, prompt[1:start + 1]):
+                told.read(token, self.decode(before, token))
+        token = prompt[start]
+        for pos in range(start, steps):
             given = pos + 1 < len(prompt)
             if not given:
                 self.forward(token, pos)
             elif pos % lib.DUO_BATCH == 0:
                 self.prefill(prompt[pos:min(pos + lib.DUO_BATCH, len(prompt) - 1, steps)], pos)
-            if told and not given:
-                for refused in told.refused():
-                    _check(lib.duo_refuse(self._open(), refused))
+            refused = told.refused() if told and not given else []
+            if pos == start:
+                refused += instead_of
+            for each in refused:
+                _check(lib.duo_refuse(self._open(), each))
             following = prompt[pos + 1] if given else _check(lib.duo_sample(self._open(), sampler))
             if following in ends:
                 return

@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import codecs
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from functools import partial
 from typing import NamedTuple
 
 from . import StoryError
 from .config import Settings
 from .engine import Model
+from .gate import Gate
 from .sentences import SENTENCE, Sentence, Sentences
 from .wish import Prompt
 
 # With fewer positions left than this, a sentence is held back until it is whole: it may not end.
 # Of 3000 children's stories, one sentence in a thousand has more than 25 words, which are about 36 tokens.
 ROOM = 40
+
+RETRIES = 2  # for a sentence that the gate refuses
 
 THE_END = "The end."
 TRAIL_OFF = "..."  # closes a sentence that ran out of positions
@@ -37,98 +41,167 @@ class Story:
     """Iterate once to make the story up: yields every Piece as soon as it may be shown, and every Sentence as
     soon as it may be spoken.
 
-    The story ends where the model ends it or, when the positions run out, with the last whole sentence. It
-    trails off in the middle of one if that has been begun already, or if the model has finished none.
+    With a `gate` no sentence is told that has an unwanted word: it is made up anew, up to RETRIES times. Until it
+    is whole, nothing of it is shown. Raises StoryError if the prompt has such a word.
+
+    The story ends where the model ends it or, when the positions or the retries run out, with the last whole
+    sentence. It trails off in the middle of one if that has been begun already, or if the model has finished none.
     With `reference` every piece is what llama2.c prints for it, to the last step, and there are no sentences.
     Raises StoryError if the prompt leaves no room for a story.
 
-    positions -- tokens so far, as llama2.c counts them: with the prompt and the token that ends the story
+    positions -- tokens so far, as llama2.c counts them: with the prompt and the token that ends the story;
+                 those that were taken back count, too
+    taken_back -- how many sentences the gate has refused
     started -- time.monotonic() after the first token, None before
     """
 
-    def __init__(self, model: Model, prompt: Prompt, settings: Settings, *, reference: bool = False) -> None:
-        self.positions = 0
+    def __init__(self, model: Model, prompt: Prompt, settings: Settings, *, gate: Gate | None = None,
+                 reference: bool = False) -> None:
+        self.seed, self.positions, self.taken_back = settings.seed, 0, 0
         self.started: float | None = None
         longest = model.info.seq_len
         self._limit = min(settings.steps or longest, longest)
-        ids = model.encode(prompt.header + prompt.opening)
-        if len(ids) >= self._limit and not reference:
-            raise StoryError(f"the prompt has {len(ids)} tokens, which leaves no room for a story in "
+        self._ids = model.encode(prompt.header + prompt.opening)  # the prompt, and then what has been shown
+        self._given = len(self._ids)
+        if self._given >= self._limit and not reference:
+            raise StoryError(f"the prompt has {self._given} tokens, which leaves no room for a story in "
                              f"{self._limit} positions; say it in fewer words"
                              + (" or raise --steps" if self._limit < longest else ""))
-        self._given = len(ids)
+        if gate and (word := gate.unwanted(prompt.opening.translate(_CONTROL))):
+            raise StoryError(f"no story here may have the word {word!r} in it; choose another wish")
         self._skip = len(prompt.header.encode())
-        self._tokens = model.generate(ids, self._limit, settings.temperature, settings.topp, settings.seed,
-                                      repeats=settings.repeats, reference=reference)
-        self._reference = reference
-        self._the_end = settings.the_end
+        self._generate = partial(model.generate, steps=self._limit, temperature=settings.temperature,
+                                 topp=settings.topp, repeats=settings.repeats, reference=reference)
+        self._gate, self._reference, self._the_end = gate, reference, settings.the_end
 
     def __iter__(self) -> Iterator[Piece | Sentence]:
-        return self._recite() if self._reference else self._tell()
+        return self._pieces("surrogateescape") if self._reference else self._tell()
 
-    def _pieces(self, errors: str) -> Iterator[Piece]:
-        """All tokens as text. Bytes that are not UTF-8 are handled as `errors` says."""
+    def _pieces(self, errors: str, instead_of: Collection[int] = ()) -> Iterator[Piece]:
+        """All tokens as text; with `instead_of` those that follow what has been shown, and begin otherwise.
+
+        Bytes that are not UTF-8 are handled as `errors` says.
+        """
         decode = codecs.getincrementaldecoder("utf-8")(errors).decode
-        for token in self._tokens:
+        self._pos = len(self._ids) - 1 if instead_of else 0
+        seed = 1 + (self.seed + self.taken_back - 1) % (2**64 - 1)  # the story's own at first, and never 0
+        for token in self._generate(list(self._ids), seed=seed, instead_of=instead_of):
             self.positions += 1
+            self._pos = token.pos + 1
             data = b"" if self._reference and _unprintable(token.piece) else token.piece
             data, self._skip = data[self._skip:], max(0, self._skip - len(data))
             yield Piece(token.id, decode(data), token.prompt)
             self.started = self.started or time.monotonic()
         if rest := decode(b"", True):
             yield Piece(token.id, rest, False)
-
-    def _recite(self) -> Iterator[Piece]:
-        yield from self._pieces("surrogateescape")
-        self._count_end()
+        if self._pos < self._limit:
+            self.positions += 1  # the token that ended the story
 
     def _tell(self) -> Iterator[Piece | Sentence]:
-        splitter = Sentences()
-        pieces: list[tuple[int, Piece]] = []  # not shown yet, each with the place in the text where it begins
-        parts: list[Sentence] = []  # not spoken yet
-        place = spoken = shown = 0  # characters that are in pieces, that are in parts, that may be shown
+        draft = _Draft()
         given = 0  # characters of the prompt
-        ready = 0  # parts that may be spoken
         last = ""  # whole sentence
         end = begun = 0  # the places where it ends, and where the next one begins
-        for piece in self._pieces("replace"):
-            text = piece.text.translate(_CONTROL)
-            piece = piece._replace(text=text if place else text.lstrip())
-            pieces.append((place, piece))
-            place += len(piece.text)
-            given = place if piece.prompt else given
-            for part in splitter.feed(piece.text):
-                parts.append(part)
-                spoken += len(part.text)
+        refused: set[int] = set()  # the tokens that began what the gate has refused to follow it
+        pieces = self._pieces("replace")
+        while True:
+            piece = next(pieces, None)
+            found = draft.write(piece) if piece else draft.finish()
+            if self._gate and any(self._gate.unwanted(part.text) for part in found):
+                self.taken_back += 1
+                refused.add(draft.take_back())
+                pieces = self._pieces("replace", [*refused]) if len(refused) <= RETRIES else iter(())
+                continue
+            if not piece:
+                break
+            given = len(draft.text) if piece.prompt else given
+            roomy = self._limit - max(self._pos, self._given) >= ROOM
+            shown = ready = 0  # characters that may be shown, parts that may be spoken
+            for part in found:
+                place = draft.add(part)
                 if part.whole:
                     last = part.text.rstrip()
-                    end, begun = spoken - len(part.text) + len(last), spoken
-                    shown, ready = end, len(parts)
-            if self._limit - max(self.positions, self._given) >= ROOM:
-                shown, ready = place + 1, len(parts)
-            while pieces and pieces[0][0] < shown:
-                yield pieces.pop(0)[1]
-            yield from parts[:ready]
-            del parts[:ready]
-            ready = 0
-        parts += splitter.flush()
-        ran_out = self.positions >= self._limit
-        self._count_end()
-        if ran_out and parts and not parts[-1].whole:
-            if end <= given or not pieces or pieces[0][0] > begun:
-                yield from _trail_off([piece for _, piece in pieces], parts)
+                    end, begun = place - len(part.text) + len(last), place
+                if part.whole or roomy:
+                    shown, ready = place - len(part.text) + len(part.text.rstrip()), len(draft.parts)
+            if roomy and (piece.prompt or not self._gate):
+                shown, ready = len(draft.text) + 1, len(draft.parts)
+            for piece in draft.show(shown):
+                if not piece.prompt:
+                    self._ids.append(piece.token)
+                    refused.clear()
+                yield piece
+            yield from draft.say(ready)
+        draft.parts += found
+        gave_up = len(refused) > RETRIES
+        unfinished = not draft.parts[-1].whole if draft.parts else draft.shown > begun
+        if unfinished and (gave_up or self._pos >= self._limit):
+            if end <= given or not draft.pieces or draft.shown > begun:
+                yield from _trail_off(draft.pieces, draft.parts)
                 return
         else:
-            yield from (piece for _, piece in pieces)
-            yield from parts
-            last = parts[-1].text if parts else last
-        if self._the_end and place and last.strip(" \n\"'").lower() != "the end.":
+            yield from draft.pieces
+            yield from draft.parts
+            last = draft.parts[-1].text if draft.parts else last
+        if (self._the_end and draft.text or gave_up) and last.strip(" \n\"'").lower() != "the end.":
             yield Piece(None, "\n" + THE_END, False)
             yield Sentence(THE_END, SENTENCE, True)
 
-    def _count_end(self) -> None:
-        if self.positions < self._limit:
-            self.positions += 1  # the token that ended the story
+
+class _Draft:
+    """The text of a story, of which a part may have been told already."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.pieces: list[Piece] = []  # of it, not shown yet
+        self.parts: list[Sentence] = []  # of it, not spoken yet
+        self.shown = 0  # characters
+        self._said = self._split = 0  # characters that have been spoken, and that have ever been in parts
+        self._splitter = Sentences()
+
+    def write(self, piece: Piece) -> list[Sentence]:
+        """Take the next piece and return the parts that it finishes, to be added if they are good."""
+        text = piece.text.translate(_CONTROL)
+        piece = piece._replace(text=text if self.text else text.lstrip())
+        self.pieces.append(piece)
+        self.text += piece.text
+        return self._splitter.feed(piece.text)
+
+    def finish(self) -> list[Sentence]:
+        """Return the last part."""
+        return self._splitter.flush()
+
+    def add(self, part: Sentence) -> int:
+        """Take a part and return the place where it ends."""
+        self.parts.append(part)
+        self._split += len(part.text)
+        return self._split
+
+    def show(self, end: int) -> Iterator[Piece]:
+        """Hand out the pieces that begin before `end`."""
+        while self.pieces and self.shown < end:
+            piece = self.pieces.pop(0)
+            self.shown += len(piece.text)
+            yield piece
+
+    def say(self, count: int) -> Iterator[Sentence]:
+        """Hand out the first `count` parts."""
+        for _ in range(count):
+            part = self.parts.pop(0)
+            self._said += len(part.text)
+            yield part
+
+    def take_back(self) -> int:
+        """Forget what has been neither shown nor given, and return the first of its tokens."""
+        kept = [piece for piece in self.pieces if piece.prompt]
+        token = self.pieces[len(kept)].token
+        self.pieces = kept
+        self.text = self.text[:self.shown + sum(len(piece.text) for piece in kept)]
+        # White space that showed a sentence to be over may have been spoken and forgotten.
+        self._said = self._split = min(self._said, len(self.text))
+        self.parts.clear()
+        self._splitter.rest = self.text[self._said:]
+        return token
 
 
 def _trail_off(pieces: list[Piece], parts: list[Sentence]) -> Iterator[Piece | Sentence]:

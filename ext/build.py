@@ -15,7 +15,7 @@ EXT = Path(__file__).parent
 # No two may have the same name but for the ending: their objects would be one file.
 SOURCES = ["model.c", "crc32.c", "forward.c", "attention.c", "mathf.c", "tokenizer.c", "sampler.c",
            "kernels.c", "kernels_scalar.c", "kernels_avx2.c", "kernels_avx512.c", "kernels_neon.c",
-           "kernels_rvv.c", "loops_rvv.S"]
+           "kernels_rvv.c", "loops_rvv.S", "sound.c"]
 
 # setuptools leaves out what the C compiler can do for assembly.
 if ".S" not in UnixCCompiler.src_extensions:
@@ -31,7 +31,7 @@ def declare(name: str) -> FFI:
 engine = declare("engine")
 engine.set_source(
     "duostory._engine",
-    '#include "duostory.h"',
+    '#include "duostory.h"\n#include "sound.h"',
     sources=[f"ext/{name}" for name in SOURCES],
     include_dirs=["ext"],
     depends=[f"ext/{path.name}" for path in sorted(EXT.glob("*.h"))],

@@ -1,6 +1,7 @@
-"""What several test files share: where models and reference data are."""
+"""What several test files share: models, reference data, a voice and a sound card."""
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,33 @@ def stories260k(tmp_path_factory, shared: Path, checkpoint260k: Path) -> Path:
     path = tmp_path_factory.mktemp("models") / "stories260K.duo"
     formats.convert(checkpoint260k, path, tokenizer=shared / "checkpoints" / "tok512.bin")
     return path
+
+
+@pytest.fixture(scope="session")
+def voice():
+    from duostory.speech.espeak import Espeak, NoEspeak
+
+    try:
+        return Espeak()
+    except NoEspeak as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session")
+def card_library(tmp_path_factory) -> Path:
+    from tests.speech import card as cards
+
+    try:
+        return cards.build(tmp_path_factory.mktemp("card"))
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"needs a C compiler and libasound2: {getattr(error, 'stderr', error)}")
+
+
+@pytest.fixture
+def card(card_library, tmp_path_factory, monkeypatch):
+    """ALSA's "default" device: a card in real time, a tests.speech.card.Card."""
+    from tests.speech import card as cards
+
+    card = cards.Card(card_library, tmp_path_factory.mktemp("card"))
+    monkeypatch.setenv("ALSA_CONFIG_PATH", str(card.config))
+    return card

@@ -8,9 +8,10 @@ from os import PathLike
 
 from duostory import StoryError
 from duostory.speech.player import Player, PlayerStats, Voice
-from duostory.speech.sinks import NoSoundDevice, NullSink, Sink, WavSink
+from duostory.speech.sinks import DeviceGone, NoSoundDevice, NullSink, Sink, WavSink
 
 __all__ = [
+    "DeviceGone",
     "NoSoundDevice",
     "Player",
     "PlayerStats",

@@ -2,16 +2,17 @@
 
 import os
 import time
-from errno import EACCES, EAGAIN, EBADFD, EBUSY, EINVAL, ENODEV, ENOENT, ENXIO, EPERM, EPIPE
+from errno import EACCES, EAGAIN, EBUSY, EINTR, EINVAL, ENODEV, ENOENT, ENXIO, EPERM, EPIPE, ESTRPIPE
 
 from duostory import StoryError
 from duostory._alsa import ffi
-from duostory.speech.sinks import NoSoundDevice
+from duostory.speech.sinks import DeviceGone, NoSoundDevice
 
 BUFFER_US = 1_000_000  # what the card holds at most: a busy core may not make a gap
 PERIOD_US = 50_000
-POLL_MS = 50  # how long a wait may go without looking for stop()
+POLL_S = 0.05  # how long a wait may go without looking for stop()
 STALL_S = 5.0  # a card that takes nothing for this long is broken
+_LAST_S = 0.1  # what is left to snd_pcm_drain, which PulseAudio lets block after all
 _HINT = 'write to a file with --wav, or see "aplay -L" for the names of sound devices'
 
 _lib = None
@@ -52,14 +53,18 @@ class AlsaSink:
     """Plays on an ALSA device ("default", or a name that `aplay -L` lists), `rate` samples a second.
 
     The device's own conversion gives it whatever it wants; "hw:" names are opened as "plughw:" for that.
-    Raises NoSoundDevice where it does not open, StoryError where it fails later (unplugged, stalled).
+    Raises NoSoundDevice where it does not open, later DeviceGone where it is lost and StoryError where it stalls.
     """
 
     def __init__(self, device: str, rate: int) -> None:
         self.rate, self.xruns, self.device = rate, 0, device
         self._lib = library()
         self._stopped = False
-        self._pcm = self._open("plug" + device if device.startswith("hw:") else device)
+        self._pcm = None
+        self.reopen()
+
+    def reopen(self) -> None:
+        self._pcm = self._open("plug" + self.device if self.device.startswith("hw:") else self.device)
         try:
             self._setup()
         except BaseException:
@@ -98,7 +103,8 @@ class AlsaSink:
             self._check(lib.snd_pcm_sw_params(pcm, sw[0]))
             buffer, period = ffi.new("snd_pcm_uframes_t *"), ffi.new("snd_pcm_uframes_t *")
             self._check(lib.snd_pcm_get_params(pcm, buffer, period))
-            self._buffer: int = buffer[0]  # frames
+            self._frames: int = buffer[0]  # that fit in the device's buffer
+            self.buffer = self._frames / self.rate
         finally:
             lib.snd_pcm_hw_params_free(hw[0])
             lib.snd_pcm_sw_params_free(sw[0])
@@ -114,11 +120,24 @@ class AlsaSink:
             )
 
     def _recover(self, error: int) -> None:
-        """Make the device ready again after it ran dry or slept; `error` is the negative errno that told."""
-        if error in (-ENODEV, -EBADFD):
-            raise StoryError(f'the sound device "{self.device}" has gone: plug it in and start again')
-        if self._lib.snd_pcm_recover(self._pcm, error, 1) < 0:
-            raise StoryError(f'the sound device "{self.device}" failed: {self._reason(error)}')
+        """Make the device ready again after it ran dry or slept; `error` is the negative errno that told.
+
+        snd_pcm_recover would do the same, but wait whole seconds for a device that wakes up.
+        """
+        lib, pcm, result = self._lib, self._pcm, error
+        if error == -EINTR:
+            return
+        if error == -EPIPE:
+            result = lib.snd_pcm_prepare(pcm)
+        elif error == -ESTRPIPE:
+            while lib.snd_pcm_state(pcm) == lib.SND_PCM_STATE_SUSPENDED and not self._stopped:
+                result = lib.snd_pcm_resume(pcm)
+                if result not in (0, -EAGAIN):  # it cannot go on where it fell asleep, and has lost its sound
+                    break
+                time.sleep(POLL_S)
+        if result < 0:
+            self.close()  # at once, or a card that is plugged in again would get another number
+            raise DeviceGone(self.device, self._reason(error))
 
     def write(self, pcm: bytes) -> None:
         lib, left, at = self._lib, len(pcm) // 2, ffi.from_buffer("char[]", pcm)
@@ -126,29 +145,33 @@ class AlsaSink:
         while left and not self._stopped:
             taken = lib.snd_pcm_writei(self._pcm, at + 2 * position, left)
             if taken == -EAGAIN:
-                taken = lib.snd_pcm_wait(self._pcm, POLL_MS)
-                if taken >= 0:
-                    if time.monotonic() - alive > STALL_S:
-                        raise StoryError(f'the sound device "{self.device}" has stopped taking sound')
-                    continue
-            if taken < 0:
-                self.xruns += taken == -EPIPE
+                if time.monotonic() - alive > STALL_S:
+                    raise StoryError(f'the sound device "{self.device}" has stopped taking sound')
+                # Not snd_pcm_wait: it begins anew with its time at each event of the device, and may never return.
+                time.sleep(min(POLL_S, self.buffer / 4))
+            elif taken < 0:
                 self._recover(taken)
-                continue
-            position, left, alive = position + taken, left - taken, time.monotonic()
+                self.xruns += taken == -EPIPE
+            else:
+                position, left, alive = position + taken, left - taken, time.monotonic()
 
     def queued(self) -> float:
-        free = self._lib.snd_pcm_avail(self._pcm)
+        lib = self._lib
+        free = lib.snd_pcm_avail(self._pcm)
+        if lib.snd_pcm_state(self._pcm) == lib.SND_PCM_STATE_DISCONNECTED:  # plugins may be silent about that
+            free = -ENODEV
         if free < 0:
             self._recover(free)
             return 0.0
-        return (self._buffer - free) / self.rate
+        return (self._frames - free) / self.rate
 
     def drain(self) -> None:
-        end = time.monotonic() + self._buffer / self.rate + STALL_S
+        end = time.monotonic() + self.buffer + STALL_S
+        while not self._stopped and self.queued() > _LAST_S and time.monotonic() < end:
+            time.sleep(POLL_S)
         # Not blocking, snd_pcm_drain starts the draining and says EAGAIN until it is done.
         while not self._stopped and self._lib.snd_pcm_drain(self._pcm) == -EAGAIN and time.monotonic() < end:
-            time.sleep(POLL_MS / 1000)
+            time.sleep(POLL_S)
 
     def stop(self) -> None:
         self._stopped = True

@@ -1,17 +1,19 @@
 """The voice: espeak-ng in this process, through its C interface."""
 
 import os
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Lock
 
 from duostory import StoryError
 from duostory._espeak import ffi
-from duostory.speech.text import spoken
+from duostory.speech.text import WORD, Reader
 
 CHUNK_MS = 60  # of sound at a time; espeak-ng takes no less
 RATES = range(80, 451)  # words a minute
 PITCHES = range(0, 100)
+QUOTED = 12  # how much higher is what somebody says in the story, of those 100
 _LONGEST_PATH = 140  # bytes; espeak-ng silently cuts the path of its data at about 144
 _HELP = (
     'install it with "apt install espeak-ng" or "pip install espeakng-loader", '
@@ -52,7 +54,7 @@ class _Library:
         path = ffi.new("char **")
         self.version = ffi.string(self.lib.espeak_Info(path)).decode()
         self.data = Path(os.fsdecode(ffi.string(path[0])))
-        self.voice: Espeak | None = None  # whose settings are in force
+        self.settings: tuple[Espeak, int] | None = None  # that are in force: whose, and the rate
         self._callback = ffi.callback("t_espeak_callback", self._on_sound, error=1)  # kept: C holds a pointer
         self.lib.espeak_SetSynthCallback(self._callback)
 
@@ -83,8 +85,8 @@ class _Library:
         try:
             index = 0
             while (event := events[index]).type != self.lib.espeakEVENT_LIST_TERMINATED:
-                if event.type == self.lib.espeakEVENT_WORD and event.length:
-                    self._word(event.text_position - 1, event.length, event.sample / self.rate)
+                if event.type == self.lib.espeakEVENT_WORD:
+                    self._word(event.text_position - 1, event.sample / self.rate)
                 index += 1
             if wav and samples and not self._write(bytes(ffi.buffer(wav, 2 * samples))):
                 self._stopped = True
@@ -93,7 +95,8 @@ class _Library:
             self._stopped = True
         return int(self._stopped)
 
-    def speak(self, text: str, write, word) -> None:
+    def speak(self, text: str, write, word) -> bool:
+        """Whether `text` was spoken to its end."""
         self._write, self._word = write, word
         self._error, self._stopped = None, False
         utf8 = text.encode()
@@ -106,6 +109,7 @@ class _Library:
             raise error
         if result != self.lib.EE_OK and not self._stopped:
             raise StoryError(f"espeak-ng could not speak (its error {result})")
+        return not self._stopped
 
 
 class Espeak:
@@ -115,8 +119,10 @@ class Espeak:
     `rate_wpm` is 80 to 450 words a minute; `pitch` 0 to 99, 50 is the voice's own.
     Raises StoryError where there is no espeak-ng or no such voice, and for values out of range.
 
-    Several may exist; they speak one after another, because espeak-ng is one engine a process.
+    `rate_wpm` may be changed. Several may exist; they speak one after another, because espeak-ng is one engine a process.
     """
+
+    tells_words = True
 
     def __init__(self, voice: str = "en-us", rate_wpm: int = 155, pitch: int = 50) -> None:
         global _library
@@ -125,6 +131,8 @@ class Espeak:
         if pitch not in PITCHES:
             raise StoryError(f"the pitch {pitch} is out of range: take 0 to 99")
         self.voice, self.rate_wpm, self.pitch = voice, rate_wpm, pitch
+        self._quoted_pitch = min(pitch + QUOTED, PITCHES[-1])
+        self._reader = Reader(pitch, self._quoted_pitch)
         with _lock:
             _library = _library or _Library()
             self.rate: int = _library.rate  # samples a second
@@ -140,8 +148,7 @@ class Espeak:
                 f'espeak-ng has no voice "{self.voice}": take one like en-us, en-us+f3 or en-us+klatt2'
             )
         lib.espeak_SetParameter(lib.espeakRATE, self.rate_wpm, 0)
-        lib.espeak_SetParameter(lib.espeakPITCH, self.pitch, 0)
-        library.voice = self
+        library.settings = self, self.rate_wpm
 
     def speak(
         self,
@@ -151,16 +158,58 @@ class Espeak:
     ) -> None:
         """Synthesise `text`: `write(pcm)` gets up to 60 ms at a time and returns False to stop.
 
-        `on_word(word, at)` is called before the sound of that word is written; `at` is in seconds from the
-        start of this text. Two short words may come as one event, and then only the first of them is told.
-        """
-        text = spoken(text)
+        `on_word(word, at)` is called for each word of `text` in order, before its sound is written; `at` is in
+        seconds from the start of this text. espeak-ng says a few short words as one ("of the"). Those behind the
+        first are told together with the next word, and where they begin is estimated.
 
-        def word(start: int, length: int, at: float) -> None:
-            if on_word:
-                on_word(text[start : start + length], at)
+        The texts are a story: what somebody says in it may go on in the next one, in the same higher pitch.
+        """
+        if not WORD.search(text):
+            return
+        words = _Words(text, on_word or (lambda word, at: None))
+        frames = 0
+
+        def sound(pcm: bytes) -> bool:
+            nonlocal frames
+            frames += len(pcm) // 2
+            return write(pcm)
 
         with _lock:
-            if _library.voice is not self:
+            if _library.settings != (self, self.rate_wpm):
                 self._select(_library)
-            _library.speak(text, write, word)
+            pitch = self._quoted_pitch if self._reader.quoted else self.pitch
+            _library.lib.espeak_SetParameter(_library.lib.espeakPITCH, pitch, 0)
+            reading, places = self._reader.read(text)
+
+            def event(place: int, at: float) -> None:
+                words.event(places[min(place, len(reading))], at)
+
+            if _library.speak(reading, sound, event):
+                words.event(len(text), frames / self.rate)
+
+
+class _Words:
+    """Tells each word of `text` once and in order, from espeak-ng's events.
+
+    Those are not one for one: "25" has two, and short words ("of the") may have one in common. Such words share
+    the time until the next event.
+    """
+
+    def __init__(self, text: str, tell: Callable[[str, float], None]) -> None:
+        found = list(WORD.finditer(text))
+        self._words = [word[0] for word in found]
+        self._ends = [word.end() for word in found]
+        self._tell = tell
+        self._told, self._at = 0, 0.0  # words, and when the last of them began
+
+    def event(self, place: int, at: float) -> None:
+        """What is at `place` in the text begins to sound `at` seconds."""
+        first, told = self._told, bisect_right(self._ends, place)
+        if told < first:  # in the middle of a word
+            return
+        for number in range(first, told):
+            share = (number - first + 1) / (told - first + 1)
+            self._tell(self._words[number], self._at + share * (at - self._at))
+        if told < len(self._words):
+            self._tell(self._words[told], at)
+        self._told, self._at = told + 1, at

@@ -1,38 +1,52 @@
 """Sound through PortAudio, for desktops where ALSA is not the way (PyAudio is an extra)."""
 
-from duostory import StoryError
-from duostory.speech.sinks import NoSoundDevice
+import time
 
-_CHUNK_S = 0.06  # one write at most, so that stop() is looked at often enough
-_UNDERFLOW = -9980  # PortAudio's paOutputUnderflowed: the sound was taken, after a gap
+from duostory import StoryError
+from duostory.speech.sinks import DeviceGone, NoSoundDevice
+
+PERIOD_S = 0.25  # PortAudio makes a buffer of three of these
+POLL_S = 0.05  # how long a wait may go without looking for stop()
+STALL_S = 5.0  # a device that takes nothing for this long is broken
+BYTES = 2  # a sample
 
 
 class PortAudioSink:
     """Plays on the output device with `device` in its name ("default": the system's) at `rate` Hz.
 
-    Raises NoSoundDevice where PyAudio or the device is missing, StoryError where it fails later.
+    It does not count xruns: PyAudio closes the stream when it reports one.
+    Raises NoSoundDevice where PyAudio or the device is missing, DeviceGone where it fails later.
     """
 
     def __init__(self, device: str, rate: int) -> None:
+        self.rate, self.xruns, self.device = rate, 0, device
+        self._stopped = False
+        self._audio = None
+        self.reopen()
+
+    def reopen(self) -> None:
         try:
             import pyaudio
         except ImportError:
             raise NoSoundDevice(
                 'PyAudio is not installed: "pip install duostory[desktop]", or use alsa'
             ) from None
-        self.rate, self.xruns, self.device = rate, 0, device
-        self._stopped = False
-        self._audio = pyaudio.PyAudio()
+        self._audio = pyaudio.PyAudio()  # a new one, for it lists the devices once
+        self._stream = None
         try:
             self._stream = self._audio.open(
-                rate, 1, pyaudio.paInt16, output=True, output_device_index=self._index(device)
+                self.rate, 1, pyaudio.paInt16, output=True, output_device_index=self._index(self.device),
+                frames_per_buffer=int(self.rate * PERIOD_S),
             )
         except BaseException as error:
-            self._audio.terminate()
+            self.close()
             if isinstance(error, OSError | ValueError):
-                raise NoSoundDevice(f'the sound device "{device}" does not open ({error.args[0]})') from None
+                raise NoSoundDevice(
+                    f'the sound device "{self.device}" does not open ({error.args[0]})'
+                ) from None
             raise
-        self._buffer = self._stream.get_write_available()  # frames; it is empty now
+        self._frames = self._stream.get_write_available()  # it is empty now
+        self.buffer = self._frames / self.rate
 
     def _index(self, device: str) -> int | None:
         if device == "default":
@@ -44,27 +58,43 @@ class PortAudioSink:
         raise NoSoundDevice(f'PortAudio has no output device with "{device}" in its name')
 
     def write(self, pcm: bytes) -> None:
-        step = 2 * int(self.rate * _CHUNK_S)
-        for start in range(0, len(pcm), step):
-            if self._stopped:
-                return
+        position, alive = 0, time.monotonic()
+        while position < len(pcm) and not self._stopped:
+            if not (free := BYTES * self._free()):
+                if time.monotonic() - alive > STALL_S:
+                    raise StoryError(f'the sound device "{self.device}" has stopped taking sound')
+                time.sleep(POLL_S)
+                continue
             try:
-                self._stream.write(pcm[start : start + step], exception_on_underflow=True)
+                self._stream.write(pcm[position : position + free])
             except OSError as error:
-                if error.errno != _UNDERFLOW:
-                    raise StoryError(f'the sound device "{self.device}" failed ({error.args[-1]})') from None
-                self.xruns += 1
+                raise self._gone(error) from None
+            position, alive = position + free, time.monotonic()
+
+    def _free(self) -> int:
+        try:
+            return self._stream.get_write_available()
+        except OSError as error:
+            raise self._gone(error) from None
 
     def queued(self) -> float:
-        return (self._buffer - self._stream.get_write_available()) / self.rate
+        return (self._frames - self._free()) / self.rate
+
+    def _gone(self, error: OSError) -> DeviceGone:
+        self.close()
+        return DeviceGone(self.device, error.args[-1])
 
     def drain(self) -> None:
-        if not self._stopped:
-            self._stream.stop_stream()  # waits for what is written; its buffer is a fraction of a second
+        end = time.monotonic() + self.buffer + STALL_S
+        while not self._stopped and self.queued() > 0 and time.monotonic() < end:
+            time.sleep(POLL_S)
 
     def stop(self) -> None:
         self._stopped = True
 
     def close(self) -> None:
-        self._stream.close()
-        self._audio.terminate()
+        if self._audio:
+            if self._stream:
+                self._stream.close()
+            self._audio.terminate()
+            self._audio = None

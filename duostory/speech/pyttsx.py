@@ -22,6 +22,8 @@ class Pyttsx:
     Raises StoryError where pyttsx3 or its engine is missing.
     """
 
+    tells_words = False
+
     def __init__(self, voice: str, rate_wpm: int, pitch: int) -> None:
         try:
             import pyttsx3
@@ -37,8 +39,9 @@ class Pyttsx:
         # would swallow the story that another thread prints, so only that module gets a print of its own.
         if driver := sys.modules.get("pyttsx3.drivers.espeak"):
             driver.print = lambda *_: None
-        for name, value in (("voice", voice), ("rate", rate_wpm), ("pitch", pitch)):
+        for name, value in (("voice", voice), ("pitch", pitch)):
             self._engine.setProperty(name, value)
+        self.rate_wpm = rate_wpm
         self.version = "pyttsx3"
         self.rate = self._render("Hello.")[0]
 
@@ -47,6 +50,7 @@ class Pyttsx:
         handle, path = tempfile.mkstemp(suffix=".wav", prefix="duostory-")
         os.close(handle)
         try:
+            self._engine.setProperty("rate", self.rate_wpm)
             self._engine.save_to_file(text, path)
             self._engine.runAndWait()
             with wave.open(path) as wav:

@@ -14,11 +14,23 @@ class NoSoundDevice(StoryError):
     """A sound device cannot be opened; a WAV file would still work."""
 
 
+class DeviceGone(StoryError):
+    """A sound device that did play is unplugged, or otherwise lost. What it still held is lost, too."""
+
+    def __init__(self, device: str, reason: str) -> None:
+        self.device = device
+        super().__init__(f'the sound device "{device}" has gone ({reason})')
+
+
 class Sink(Protocol):
-    """Takes signed 16 bit little-endian mono samples. Only `stop` may be called from another thread."""
+    """Takes signed 16 bit little-endian mono samples. Only `stop` may be called from another thread.
+
+    After a DeviceGone, which all but `stop` and `close` may raise, nothing is allowed but these two and reopen().
+    """
 
     rate: int  # samples a second
     xruns: int  # how often the device ran dry in the middle of sound
+    buffer: float  # seconds of sound that the device holds at most
 
     def write(self, pcm: bytes) -> None:
         """Take all of `pcm`, waiting while the device's buffer is full. Returns at once after stop()."""
@@ -32,6 +44,9 @@ class Sink(Protocol):
     def drain(self) -> None:
         """Wait until the last sample has sounded, or stop()."""
 
+    def reopen(self) -> None:
+        """Try once to open a device that has gone. Raises NoSoundDevice while it is not back."""
+
     def stop(self) -> None:
         """Make a write or drain under way return within 0.1 s. Only sets a flag: safe in a signal handler."""
 
@@ -43,6 +58,7 @@ class NullSink:
     """Swallows sound."""
 
     xruns = 0
+    buffer = 0.0
 
     def __init__(self, rate: int) -> None:
         self.rate = rate
@@ -54,6 +70,9 @@ class NullSink:
         return math.inf
 
     def drain(self) -> None:
+        pass
+
+    def reopen(self) -> None:
         pass
 
     def stop(self) -> None:

@@ -1,81 +1,70 @@
-"""A sound card in real time, for machines that have none.
+"""A sound card in real time, for machines that have none: card.c, which the real libasound takes for one.
 
-It stands where libasound stands in an AlsaSink: a buffer that empties at the pace of the clock, runs dry,
-and fails when told to. An AlsaSink on a PulseAudio null sink, tried by hand, behaved the same.
+It has a buffer that empties at the pace of the clock and runs dry, and can be unplugged, be busy, stand still
+and fall asleep. What alsa-lib then does is alsa-lib's own doing. PulseAudio's null sink behaved the same by hand.
 """
 
-import errno
+import subprocess
 import time
+from array import array
+from pathlib import Path
 
-from duostory.speech.alsa import AlsaSink, library
+from duostory.speech.alsa import AlsaSink
+
+RATE = 22050
+
+
+def build(folder: Path) -> Path:
+    """The plugin, compiled."""
+    library = folder / "libcard.so"
+    command = ["cc", "-std=gnu11", "-O1", "-shared", "-fPIC", "-o", library,
+               Path(__file__).with_name("card.c"), "-l:libasound.so.2"]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    return library
 
 
 class Card:
-    def __init__(self, make: type[AlsaSink]) -> None:
-        self._make = make
-        self._real = library()
-        self._since: float | None = None  # when the sound that is in the buffer began to play
-        self._queued = 0  # frames that were in the buffer at that time
-        self.played = 0  # frames taken, which play or have played
-        self.silent_at = 0.0  # time.monotonic() when the last taken frame ended, or was dropped
-        self.speed = 1.0
-        self.fail_next = 0  # an errno, for the next write
-        self.recoverable = True
-        self.recovered: list[int] = []
-        self.dropped = False
+    """The device "card" of the asound.conf in `folder`; its `state` is one that card.c knows."""
 
-    def sink(self, buffer: float, rate: int = 22050) -> AlsaSink:
+    def __init__(self, library: Path, folder: Path) -> None:
+        self._library, self._folder = library, folder
+        self.config, self._heard = folder / "asound.conf", folder / "heard"
+        self._heard.touch()
+        self.state = "fine"
+        self.holds(1.0)
+
+    def holds(self, seconds: float) -> None:
+        """What fits into its buffer, for whoever opens it from now on."""
+        self.config.write_text(
+            f'pcm_type.card {{ lib "{self._library}" }}\n'
+            f'pcm.card {{ type card  folder "{self._folder}"  buffer {round(seconds * RATE)} }}\n'
+            "pcm.!default card\n"
+        )
+
+    def sink(self, buffer: float) -> AlsaSink:
         """An AlsaSink that plays on this card, which holds `buffer` seconds."""
-        sink = self._make("null", rate)
-        self.rate, self.size = rate, int(buffer * rate)
-        sink._lib, sink._buffer = self, self.size
-        return sink
+        self.holds(buffer)
+        return AlsaSink("card", RATE)
 
-    def __getattr__(self, name: str):  # snd_strerror and the constants
-        return getattr(self._real, name)
+    @property
+    def state(self) -> str:
+        return (self._folder / "state").read_text()
 
-    def _left(self) -> int:
-        if self._since is None:
-            return 0
-        return self._queued - int((time.monotonic() - self._since) * self.rate * self.speed)
+    @state.setter
+    def state(self, state: str) -> None:
+        part = self._folder / "state.part"
+        part.write_text(state)
+        part.replace(self._folder / "state")
 
-    def _dry(self) -> bool:
-        return self._since is not None and self._left() < 0
+    def heard(self) -> array:
+        """The samples that have sounded."""
+        return array("h", self._heard.read_bytes())
 
-    def snd_pcm_writei(self, pcm, samples, frames: int) -> int:
-        if self.fail_next:
-            code, self.fail_next = self.fail_next, 0
-            return -code
-        if self._dry():
-            return -errno.EPIPE
-        left = self._left()
-        taken = min(frames, self.size - left)
-        if taken == 0:
-            return -errno.EAGAIN
-        self._since, self._queued = time.monotonic(), left + taken
-        self.played += taken
-        self.silent_at = self._since + self._queued / self.rate
-        return taken
+    def play(self, seconds: float) -> None:
+        """Return when so much has sounded."""
+        while self.played() < seconds:
+            time.sleep(0.01)
 
-    def snd_pcm_wait(self, pcm, milliseconds: int) -> int:
-        time.sleep(milliseconds / 1000)
-        return int(self._left() < self.size)
-
-    def snd_pcm_avail(self, pcm) -> int:
-        return -errno.EPIPE if self._dry() else self.size - self._left()
-
-    def snd_pcm_recover(self, pcm, error: int, silent: int) -> int:
-        self.recovered.append(error)
-        if not self.recoverable:
-            return error
-        self._since = None
-        return 0
-
-    def snd_pcm_drain(self, pcm) -> int:
-        return -errno.EAGAIN if self._left() > 0 else 0
-
-    def snd_pcm_drop(self, pcm) -> int:
-        self.dropped = True
-        self.silent_at = min(self.silent_at, time.monotonic())
-        self._since = None
-        return 0
+    def played(self) -> float:
+        """Seconds that have sounded."""
+        return self._heard.stat().st_size / 2 / RATE

@@ -1,18 +1,8 @@
-"""A real voice, and a real ALSA without a card."""
+"""A real ALSA without a card."""
 
 from pathlib import Path
 
 import pytest
-
-from duostory.speech.espeak import Espeak, NoEspeak
-
-
-@pytest.fixture(scope="session")
-def voice() -> Espeak:
-    try:
-        return Espeak()
-    except NoEspeak as missing:
-        pytest.skip(str(missing))
 
 
 @pytest.fixture

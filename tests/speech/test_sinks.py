@@ -1,5 +1,6 @@
 """Where sound goes: the WAV file, ALSA without a card, and every way in which a card fails."""
 
+import contextlib
 import errno
 import os
 import time
@@ -10,9 +11,8 @@ from threading import Timer
 import pytest
 
 from duostory import StoryError
-from duostory.speech import NoSoundDevice, WavSink, open_sink
-from duostory.speech.alsa import STALL_S, AlsaSink, _unopened
-from tests.speech.card import Card
+from duostory.speech import DeviceGone, NoSoundDevice, WavSink, open_sink
+from duostory.speech.alsa import STALL_S, _unopened, library
 
 RATE = 22050
 TONE = bytes(range(256)) * 40  # 5120 samples, all different
@@ -126,6 +126,7 @@ def test_alsa_converts_for_a_card_that_wants_something_else(recording):
 @pytest.mark.parametrize("device, says", [
     ("nosuch", 'the sound device "nosuch" does not exist'),
     ("hw:77", 'the sound device "hw:77" does not exist'),
+    ("plughw:CARD=Nosuch,DEV=0", 'the sound device "plughw:CARD=Nosuch,DEV=0" does not exist'),
     ("", "does not exist"),
     ("floats", "does not take 22050 Hz, 16 bit, one channel"),
 ])
@@ -165,80 +166,119 @@ def test_pyaudio_is_an_extra(monkeypatch):
         open_sink("pyaudio", RATE)
 
 
-# ALSA on a card in real time, which no test machine has: see card.py
+# ALSA on a card in real time
 
 
 def test_a_card_in_real_time_takes_its_time(card):
     sink = card.sink(buffer=0.3)
     start = time.monotonic()
     sink.write(bytes(2 * RATE))  # one second
-    assert time.monotonic() - start == pytest.approx(0.7, abs=0.1)  # all but the buffer; 50 ms is a period
+    assert time.monotonic() - start >= 0.7  # all but the buffer
     sink.drain()
-    assert time.monotonic() - start == pytest.approx(1.0, abs=0.1)
-    assert sink.xruns == 0 and card.played == RATE
+    assert time.monotonic() - start >= 1.0
+    assert sink.xruns == 0 and card.played() == 1.0
+    sink.close()
 
 
 def test_underruns_are_recovered_and_counted(card):
     sink = card.sink(buffer=0.3)
     for _ in range(3):
-        sink.write(bytes(RATE // 10 * 2))
+        sink.write(TONE[:4410])
         time.sleep(0.15)
     assert sink.xruns == 2  # after the third write nobody looked
-    assert card.played == RATE // 10 * 3
+    sink.close()
+    assert card.heard().tobytes() == 3 * TONE[:4410]
 
 
 def test_running_dry_while_there_is_nothing_to_say_is_no_xrun(card):
     sink = card.sink(buffer=0.3)
     sink.write(bytes(RATE // 10 * 2))
-    assert 0.05 < sink.queued() <= 0.1
+    assert 0 < sink.queued() <= 0.1
     time.sleep(0.15)
     assert sink.queued() == 0.0
     sink.write(bytes(RATE // 10 * 2))
     assert sink.xruns == 0
+    sink.close()
 
 
-def test_a_suspended_card_goes_on(card):
+def test_a_suspended_card_goes_on_where_it_was(card):
     sink = card.sink(buffer=0.3)
-    card.fail_next = errno.ESTRPIPE
-    sink.write(bytes(2000))
-    assert card.recovered == [-errno.ESTRPIPE] and sink.xruns == 0
+    sink.write(TONE)
+    card.state = "asleep"
+    Timer(0.3, setattr, [card, "state", "fine"]).start()
+    sink.write(TONE + TONE)  # more than the card holds
+    sink.drain()
+    sink.close()
+    assert card.heard().tobytes() == 3 * TONE and sink.xruns == 0
 
 
-@pytest.mark.parametrize("code, says", [
-    (errno.ENODEV, "has gone: plug it in"),
-    (errno.EBADFD, "has gone: plug it in"),
-    (errno.EIO, "failed: Input/output error"),
-])
-def test_a_card_that_fails_in_the_middle_is_said(card, code, says):
+def test_a_suspended_card_that_cannot_go_on_is_opened_again(card):
+    class Forgetful:  # as most drivers are; alsa-lib's plugins cannot say so
+        def __getattr__(self, name):
+            return getattr(library(), name) if name != "snd_pcm_resume" else lambda pcm: -errno.ENOSYS
+
     sink = card.sink(buffer=0.3)
-    sink.write(bytes(2000))
-    card.fail_next, card.recoverable = code, False
-    with pytest.raises(StoryError, match=says):
-        sink.write(bytes(2000))
+    sink._lib = Forgetful()
+    sink.write(TONE)
+    card.state = "asleep"
+    with pytest.raises(DeviceGone):
+        sink.write(2 * TONE)
+    card.state = "fine"
+    sink.reopen()
+    sink.write(TONE)
+    sink.drain()
+    sink.close()
+    assert card.heard().tobytes().endswith(TONE)
+
+
+@pytest.mark.parametrize("doing", ["write", "queued", "drain"])
+def test_a_card_that_is_unplugged_is_said_and_can_be_opened_again(card, doing):
+    sink = card.sink(buffer=0.3)
+    sink.write(TONE)
+    card.state = "unplugged"
+    with pytest.raises(DeviceGone, match=r'^the sound device "card" has gone \(No such device\)$'):
+        sink.write(TONE) if doing == "write" else getattr(sink, doing)()
+    for state, says in (("unplugged", "does not exist"), ("busy", "is in use by another program")):
+        card.state = state
+        with pytest.raises(NoSoundDevice, match=says):
+            sink.reopen()
+    card.state = "fine"
+    sink.reopen()
+    sink.write(TONE)
+    sink.drain()
+    sink.close()
+    assert card.heard().tobytes().endswith(TONE)
 
 
 def test_a_card_that_stands_still_is_given_up(card, monkeypatch):
     monkeypatch.setattr("duostory.speech.alsa.STALL_S", 0.3)
     assert STALL_S > 1
     sink = card.sink(buffer=0.3)
-    card.speed = 0
+    card.state = "stalled"
     with pytest.raises(StoryError, match="has stopped taking sound"):
         sink.write(bytes(2 * RATE))
+    sink.close()
 
 
 @pytest.mark.parametrize("doing", ["write", "drain"])
 def test_stop_ends_a_write_and_a_drain(card, doing):
-    sink = card.sink(buffer=0.9)
-    if doing == "drain":
-        sink.write(bytes(RATE))
+    sink = card.sink(buffer=1.0)
     Timer(0.2, sink.stop).start()
-    start = time.monotonic()
-    sink.write(bytes(2 * RATE * 5)) if doing == "write" else sink.drain()
+    if doing == "drain":
+        sink.write(bytes(2 * RATE))
+        sink.drain()
+    else:
+        sink.write(bytes(2 * RATE * 5))
     sink.close()
-    assert 0.2 <= time.monotonic() - start < 0.3  # a wait is 50 ms; observed 0.204 at most of 10
-    assert card.dropped
+    assert card.played() < 0.9  # observed 0.2
 
 
-@pytest.fixture
-def card(recording):
-    return Card(AlsaSink)
+@pytest.mark.parametrize("doing", ["write", "queued", "drain"])
+def test_stop_works_while_a_card_sleeps(card, doing):
+    sink = card.sink(buffer=0.3)
+    sink.write(TONE)
+    card.state = "asleep"
+    Timer(0.2, sink.stop).start()
+    with contextlib.suppress(DeviceGone):
+        sink.write(4 * TONE) if doing == "write" else getattr(sink, doing)()
+    sink.close()

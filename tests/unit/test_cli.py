@@ -28,16 +28,6 @@ LATENCY = 3
 
 
 @pytest.fixture(scope="module")
-def voice() -> None:
-    from duostory import StoryError, speech
-
-    try:
-        speech.open_voice("espeak")
-    except StoryError as error:
-        pytest.skip(str(error))
-
-
-@pytest.fixture(scope="module")
 def slow_model(tmp_path_factory):
     """A model of 25 million random weights: with the scalar kernel a story takes many seconds."""
     shape = (512, 1376, 8, 8, 8, 512, 1024, 32)
@@ -127,15 +117,21 @@ def test_json_events(tmp_path, story_model, voice):
     result = run(tmp_path, story_model, "--wav", "b.wav", "-s", "3", "--json", "a cat")
     events = [json.loads(line) for line in result.stdout.splitlines()]
     kinds = {kind: [event for event in events if event["event"] == kind] for kind in
-             ("token", "sentence", "word", "summary")}
+             ("token", "sentence", "word", "spoken", "summary")}
     assert len(events) == sum(map(len, kinds.values()))
     story = "".join(event["text"] for event in kinds["token"])
     assert story.encode() + b"\n" == plain
     assert " ".join(event["text"] for event in kinds["sentence"]) == " ".join(story.split())
     assert [event["index"] for event in kinds["sentence"]] == list(range(len(kinds["sentence"])))
-    for event in kinds["word"]:
-        assert event["word"] in kinds["sentence"][event["sentence"]]["text"]
-    assert [event["at"] for event in kinds["word"]] == sorted(event["at"] for event in kinds["word"])
+    end = 0.0
+    for sentence, spoken in zip(kinds["sentence"], kinds["spoken"], strict=True):
+        assert sentence["index"] == spoken["sentence"] and end <= spoken["at"] < spoken["end"]
+        end = spoken["end"]
+        words = [event for event in kinds["word"] if event["sentence"] == sentence["index"]]
+        assert [event["word"] for event in words] == re.findall(r"[\w'-]+", sentence["text"])
+        times = [event["at"] for event in words]
+        assert spoken["at"] <= times[0] and times == sorted(times) and times[-1] < end
+    assert kinds["summary"][0]["audio"] - 1 < end <= kinds["summary"][0]["audio"]
     (summary,) = kinds["summary"]
     assert events[-1] is summary and summary["seed"] == 3 and 0 < summary["first_sound"] < 10
     assert 0 <= summary["gap"] < summary["audio"]
@@ -299,24 +295,10 @@ def test_a_signal_stops_at_once(tmp_path, slow_model, request, sound, number, st
     assert not list(tmp_path.glob(".*.part"))
 
 
-# A card that plays in real time, under the program's own ALSA sink.
-REAL_TIME = """
-import sys
-from duostory import cli, speech
-from duostory.speech.alsa import AlsaSink
-from tests.speech.card import Card
-speech.open_sink = lambda name, rate, **more: Card(AlsaSink).sink(1.0, rate)
-sys.exit(cli.main(sys.argv[1:]))
-"""
-
-
 @pytest.mark.parametrize("number, status", [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
-def test_a_signal_stops_a_teller_that_waits_for_the_voice(tmp_path, story_model, voice, number, status):
+def test_a_signal_stops_a_teller_that_waits_for_the_voice(tmp_path, story_model, voice, card, number, status):
     """The story is far ahead of the voice, or told to its end; the voice is in the middle of a sentence."""
-    env = environment(tmp_path, ALSA_CONFIG_PATH=str(ROOT / "tests/speech/asound.conf"))
-    process = subprocess.Popen([sys.executable, "-c", REAL_TIME, story_model, "-s", "3", "--json", "a cat"],
-                               cwd=tmp_path, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE)
+    process = start(tmp_path, story_model, "-s", "3", "--json", "a cat")
     wait_until(lambda: b'"word"' in (line := process.stdout.readline()) and b'"sentence": 1' in line)
     process.send_signal(number)
     began = time.monotonic()

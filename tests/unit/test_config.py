@@ -137,6 +137,21 @@ def test_the_last_story_is_kept_to_the_bit(tmp_path_factory, header, opening, te
     assert len(os.listdir(folder)) == 1
 
 
+@pytest.mark.parametrize("gate", ["", "off"])
+def test_a_list_of_words_is_kept_with_the_story_by_its_whole_path(home, gate):
+    for given, kept in ((gate, gate), ("mine.txt", os.path.abspath("mine.txt"))):
+        settings, _ = config.load({"gate": given}, environ=home)
+        config.remember(settings, "", "Once", 1, environ=home)
+        assert config.recall(environ=home).settings["gate"] == kept
+
+
+def test_bedtime_is_three_stories_unless_told_otherwise(home):
+    assert config.load({}, environ=home)[0].stories == 1
+    assert config.load({"bedtime": True}, environ=home)[0].stories == 3
+    assert config.load({"bedtime": True, "stories": "2"}, environ=home)[0].stories == 2
+    assert config.load({}, reference=True, environ=home | {"DUOSTORY_BEDTIME": "1"})[0].stories == 1
+
+
 def test_nothing_to_tell_again(home):
     with pytest.raises(StoryError, match="no last story"):
         config.recall(environ=home)
@@ -175,3 +190,41 @@ def test_where_nothing_can_be_kept_nothing_is(tmp_path):
     settings, _ = config.load({}, environ=environ)
     config.remember(settings, "", "Once", 1, environ=environ)
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_the_last_volume_counts_more_than_the_file_and_less_than_the_environment(home):
+    write(home, "volume = 40\n")
+    assert config.load({}, environ=home)[0].volume == 40
+    config.keep_volume(70, environ=home)
+    settings, sources = config.load({}, environ=home)
+    assert (settings.volume, sources["volume"]) == (70, "last --volume")
+    assert config.load({}, environ=home | {"DUOSTORY_VOLUME": "20"})[0].volume == 20
+    assert config.load({"volume": "10"}, environ=home | {"DUOSTORY_VOLUME": "20"})[0].volume == 10
+
+
+@pytest.mark.parametrize("kept", [b"", b"loud\n", b"101\n", b"-1\n", b"\0\xff", b"50" * 9, None])
+def test_a_damaged_volume_is_as_good_as_none(home, kept):
+    config.keep_volume(70, environ=home)
+    path = os.path.join(home["XDG_STATE_HOME"], "duostory", "volume")
+    if kept is None:
+        os.unlink(path)
+        os.mkdir(path)
+        config.keep_volume(60, environ=home)  # and that does no harm
+    else:
+        with open(path, "wb") as file:
+            file.write(kept)
+    assert config.load({}, environ=home)[0].volume == 100
+
+
+@pytest.mark.parametrize("given, volume, source", [
+    ("90", 60, "max_volume"), ("60", 60, "command line"), ("30", 30, "command line"), ("0", 15, "min_volume"),
+])
+def test_a_volume_stays_within_the_parents_limits(home, given, volume, source):
+    limits = {"DUOSTORY_MAX_VOLUME": "60", "DUOSTORY_MIN_VOLUME": "15"}
+    settings, sources = config.load({"volume": given}, environ=home | limits)
+    assert (settings.volume, sources["volume"]) == (volume, source)
+
+
+def test_limits_that_cross_are_refused(home):
+    with pytest.raises(StoryError, match="min_volume is 50, which is above max_volume, 40"):
+        config.load({}, environ=home | {"DUOSTORY_MAX_VOLUME": "40", "DUOSTORY_MIN_VOLUME": "50"})
