@@ -22,6 +22,7 @@ POSITION = 100
 # Tokens a second on the board with stories15M in int8, and whether the story was runq.c's: the contest's verification.
 CONTEST = [("llama2.c (with swap)", 6.15, True), ("PR5", 9.14, False), ("PR4, the winner", 24.30, False)]
 COLOUR = {"f32": "tab:green", "q8": "tab:blue", "q4": "tab:orange"}
+LABEL = {"f32": (-8, 8), "q8": (6, -12), "q4": (6, 6)}  # where it stands beside a point
 
 
 class Board:
@@ -51,14 +52,14 @@ def knowledge(board: Board, random15m: dict[str, Path], named: dict[str, dict[st
         axes.plot(*zip(*points), color="lightgrey", zorder=1)
         for type, point in zip(models, points):
             axes.plot(*point, "o", color=COLOUR[type])
-            axes.annotate(f"{name} {type}", point, textcoords="offset points", xytext=(6, 6), fontsize=8)
+            axes.annotate(f"{name} {type}", point, textcoords="offset points", xytext=LABEL[type], fontsize=8)
     lines = [(f"{name}, measured", rate, same) for name, rate, same in CONTEST]
     lines += [(f"duostory {type}, predicted", board.rate(path, POSITION), type == "q8") for type, path in random15m.items()]
-    for name, rate, same in lines:
+    for i, (name, rate, same) in enumerate(lines):
         axes.axvline(rate, color="black" if same else "grey", linestyle="-" if same else ":", linewidth=1)
-        axes.annotate(name, (rate, 0.02), xycoords=("data", "axes fraction"), rotation=90, fontsize=7,
-                      xytext=(-9, 0), textcoords="offset points")
-    axes.set(xscale="log", xlabel="tokens a second on the Milk-V Duo; lines: stories15M or its shape, solid: the reference's story",
+        axes.annotate(name, (rate, 0.3), xycoords=("data", "axes fraction"), rotation=90, fontsize=7,
+                      xytext=(2 if i == len(lines) - 1 else -9, 0), textcoords="offset points")
+    axes.set(xscale="log", xlim=(4, 3000), xlabel="tokens a second on the Milk-V Duo; lines: stories15M or its shape, solid: the reference's story",
              ylabel="bits a character, held-out stories")
     return figure
 
@@ -74,9 +75,9 @@ def roofline(board: Board, random15m: dict[str, Path]):
         with Model(path) as model:
             attended = model.info.n_layers * model.info.dim * POSITION
         cycles = {name: cycles for name, _, cycles in by_function(board.program, board.cost(path, POSITION)["at"])}
-        parts = [(f"matrices {type}", macs, size, ("gemv",))]
-        if type == "q8":
-            parts += [("scores", attended, 4 * attended, ("scores",)), ("mix", attended, 4 * attended, ("mix",))]
+        parts = [(f"matrices {type}", macs, size, ("gemv_q8", "gemv_q4"))]
+        if type == "q8":  # scores are a product with a matrix of keys
+            parts += [("scores", attended, 4 * attended, ("gemv_f32",)), ("mix", attended, 4 * attended, ("mix",))]
         for name, count, size, functions in parts:
             spent = sum(c for function, c in cycles.items() if any(part in function for part in functions))
             point = count / size, count * BOARD["mhz"] / 1e3 / spent
