@@ -218,7 +218,7 @@ def llama_bench(program: list[str], path: Path, args: argparse.Namespace) -> dic
     from duostory import formats
 
     program = [shutil.which(program[0]) or program[0], *program[1:]]
-    with tempfile.TemporaryDirectory(prefix="duostory-bench-") as folder, Model(path) as model:
+    with tempfile.TemporaryDirectory(prefix="duostory-bench-") as folder, Model(path, kv=args.kv) as model:
         gguf = Path(folder) / "model.gguf"
         formats.export(path, gguf, {"f32": "gguf-f32", "q8": "gguf-q8_0", "q4": "gguf-q4_0"}[model.info.type])
         steps = min(args.steps, model.info.seq_len)
@@ -257,15 +257,6 @@ def compared(pairs: list[tuple[float, float]]) -> dict:
     return {"ours_tok_s": statistics.median(ours for ours, _ in pairs),
             "theirs_tok_s": statistics.median(theirs for _, theirs in pairs),
             "ratio": statistics.median(ratios), "ratios": ratios}
-
-
-def rates(command: list[str]) -> dict[str, float]:
-    """The best of llama-bench's samples of each test, tokens a second."""
-    done = output(command)
-    try:
-        return {"pp" if test["n_prompt"] else "tg": max(test["samples_ts"]) for test in json.loads(done.stdout)}
-    except (ValueError, KeyError, TypeError) as e:
-        raise StoryError(f"{command[0]} reported no speed as llama-bench does{last_line(done)}") from e
 
 
 def write_random(path: Path, shape: str) -> None:

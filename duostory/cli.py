@@ -197,7 +197,10 @@ def _contradictions(given: dict) -> None:
     told = [name for name in (*SPOKEN, "the_end", "again", "json", "gate", "stories", "bedtime") if given.get(name)]
     if "reference" in given and told:
         raise UsageError(f"{option(told[0])} is not for --reference, which does what llama2.c does")
-    files = [given[name] for name in SPOKEN if name in given]
+    for name in SPOKEN:
+        if given.get(name) == "":
+            raise UsageError(f"{option(name)} needs the name of a file")
+    files = [os.path.realpath(given[name]) for name in SPOKEN if name in given]
     if len(set(files)) < len(files):
         raise UsageError("the sound and its captions need a file each; give them different names")
 

@@ -9,6 +9,7 @@ import re
 from queue import SimpleQueue
 from threading import Event, Lock, Thread
 
+from . import StoryError
 from .page import Page
 from .speech import Player
 from .speech.text import WORD
@@ -101,10 +102,11 @@ class ReadAlong(Page):
         self._over.set()
         self._told.put(())
         self._thread.join()
-        if self._error:
+        if self._player.heard() < math.inf:  # stopped, perhaps because the terminal was closed
+            with contextlib.suppress(StoryError):
+                self.write("\n")
+        elif self._error:
             raise self._error
-        if self._player.heard() < math.inf:  # stopped
-            self.write("\n")
         else:
             self._show_rest()
 

@@ -107,7 +107,8 @@ class Story:
         while True:
             piece = next(pieces, None)
             found = draft.write(piece) if piece else draft.finish()
-            if self._gate and any(self._gate.unwanted(part.text) for part in found):
+            # The prompt has been looked at as a whole; a part of it may end in the middle of a word.
+            if self._gate and draft.made_up and any(self._gate.unwanted(part.text) for part in found):
                 self.taken_back += 1
                 refused.add(draft.take_back())
                 pieces = self._pieces("replace", [*refused]) if len(refused) <= RETRIES else iter(())
@@ -190,6 +191,11 @@ class _Draft:
             part = self.parts.pop(0)
             self._said += len(part.text)
             yield part
+
+    @property
+    def made_up(self) -> bool:
+        """Whether anything can be taken back."""
+        return any(not piece.prompt for piece in self.pieces)
 
     def take_back(self) -> int:
         """Forget what has been neither shown nor given, and return the first of its tokens."""

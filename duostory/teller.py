@@ -83,8 +83,10 @@ class Teller:
         self._page.sentence(sentence.text.strip())
         if self._player:
             began = time.monotonic()
-            self._player.say(sentence.text.strip(), sentence.pause)
-            self._waited += time.monotonic() - began
+            try:
+                self._player.say(sentence.text.strip(), sentence.pause)
+            finally:
+                self._waited += time.monotonic() - began
 
     def _end(self, last: bool) -> None:
         """What comes after the story. Returns when it has been heard."""

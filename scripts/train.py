@@ -37,7 +37,7 @@ from prepare import BOS, EOS, SEPARATOR, UNK
 
 @dataclass(frozen=True)
 class Config:
-    # the model: 5.0 million weights with the defaults, 5.8 MB as int8 with a scale for every 32
+    # the model: 5.0 million weights with the defaults, 5.7 MB as int8 with a scale for every 32
     dim: int = 256
     hidden: int = 640
     layers: int = 6
@@ -360,11 +360,11 @@ def export(model, config, step, seen, data, run, device):
     print((run / "meta.txt").read_text())
 
     # By way of GGUF, which has scales in half precision: so this model tells the same stories in every form.
-    duo, gguf = run / "model.duo", run / "model.gguf"
+    q8, gguf = run / "model-q8.duo", run / "model.gguf"
     for command in (
-        ["convert", run / "model.bin", duo, "--tokenizer", run / "tokenizer.model", "--type", "q8"],
-        ["export", duo, gguf],
-        ["convert", gguf, duo, "--meta", run / "meta.txt"],
+        ["convert", run / "model.bin", q8, "--tokenizer", run / "tokenizer.model", "--type", "q8"],
+        ["export", q8, gguf],
+        ["convert", gguf, run / "model.duo", "--meta", run / "meta.txt"],
     ):
         if subprocess.run([sys.executable, "-m", "duostory", *command]).returncode:
             print("model.duo was not written; with duostory[convert] installed, --export-only tries again")

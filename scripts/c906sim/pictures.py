@@ -22,7 +22,7 @@ POSITION = 100
 # Tokens a second on the board with stories15M in int8, and whether the story was runq.c's: the contest's verification.
 CONTEST = [("llama2.c (with swap)", 6.15, True), ("PR5", 9.14, False), ("PR4, the winner", 24.30, False)]
 COLOUR = {"f32": "tab:green", "q8": "tab:blue", "q4": "tab:orange"}
-LABEL = {"f32": (-8, 8), "q8": (6, -12), "q4": (6, 6)}  # where it stands beside a point
+LABEL = {"f32": (-8, -14), "q8": (6, -12), "q4": (6, 6)}  # where it stands beside a point
 
 
 class Board:

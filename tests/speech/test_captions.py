@@ -214,6 +214,8 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path):
     (["--srt", "s.srt"], {"DUOSTORY_SILENT": "1"}, "--srt needs the voice, and silent is set (environment)"),
     (["--reference", "--srt", "s.srt"], {}, "--srt is not for --reference"),
     (["--wav", "a", "--vtt", "a"], {}, "a file each"),
+    (["--wav", "a", "--srt", "./a"], {}, "a file each"),
+    (["--srt", ""], {}, "--srt needs the name of a file"),
 ])
 def test_captions_need_a_voice(tmp_path, story_model, args, env, says):
     result = run(tmp_path, "--model", story_model, *args, env=env)

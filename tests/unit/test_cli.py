@@ -37,7 +37,7 @@ def slow_model(tmp_path_factory):
 def start(home, *args, **more) -> subprocess.Popen:
     more = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE,
             "preexec_fn": lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)} | more
-    return subprocess.Popen(command(*args), cwd=home, env=environment(home, DUOSTORY_KERNEL="scalar"), **more)
+    return subprocess.Popen(command(*args), cwd=home, env=environment(home, DUOSTORY_KERNEL="scalar", DUOSTORY_SEED="1"), **more)
 
 
 def wait_until(condition) -> None:

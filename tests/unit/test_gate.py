@@ -204,3 +204,9 @@ def test_a_reference_story_passes_no_gate(tmp_path, stories260k):
     result = run(tmp_path, *args, env={"DUOSTORY_GATE": "/nowhere"})
     assert result.returncode == 0 and result.stdout.startswith(b"The gun")
     assert run(tmp_path, *args, "--gate", "off").returncode == 2
+
+
+def test_a_prompt_that_is_cut_in_the_middle_of_a_harmless_word(tmp_path, story_model):
+    """After 200 characters a part ends, here with the beginning of "gunners"."""
+    result = run(tmp_path, story_model, "--silent", "-i", 197 * "1" + "gunners went home")
+    assert result.returncode == 0 and b"gunners went home" in result.stdout, result.stderr
