@@ -147,10 +147,11 @@ int duo_forward(duo_model *m, int token, int pos, int want_logits)
 
 int duo_prefill(duo_model *m, const int32_t *tokens, int n, int pos)
 {
-    int code = n < 0 || pos < 0 || n > m->info.seq_len - pos ? DUO_EARG : DUO_OK;
-    for (int count; code == DUO_OK && n > 0; tokens += count, pos += count, n -= count) {
+    int code = n < 0 ? DUO_EARG : DUO_OK;
+    for (int count; code == DUO_OK && n > 0; tokens += count, n -= count) {
         count = n < DUO_BATCH ? n : DUO_BATCH;
         code = pass(m, tokens, count, pos, 0);
+        if (code == DUO_OK) pos += count;
     }
     return code;
 }
