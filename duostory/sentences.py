@@ -26,10 +26,15 @@ _CUTS = (re.compile(r"""[,;:\u2014]["'\u201d\u2019)]*\s+(?=\S)|\s-\s+(?=\S)"""),
 _SHORTEST = 40  # characters; a shorter first part would sound chopped off
 
 
+# A quotation mark, with the marks and spaces behind it.
+QUOTE = re.compile(r"""["\u201c\u201d\u201e\u00ab\u00bb](?P<more>[\s.,;:!?)]+|\u2026)*""")
+
+
 class Sentence(NamedTuple):
     text: str  # with the white space that follows it
     pause: float  # seconds of silence after it
     whole: bool  # False for a part of a long sentence that goes on
+    quoted: bool = False  # whether it begins in the middle of what somebody says
 
 
 class Sentences:
@@ -74,6 +79,21 @@ class Sentences:
         # '"Stop!" said the owl' and 'he waited... and waited' go on.
         goes_on = end["close"] or mark[-2:] == ".." or "\u2026" in mark
         return not (goes_on and after.islower())
+
+
+def opens(mark: re.Match, quoted: bool) -> bool:
+    """Whether what is behind `mark`, a match of QUOTE, is a quotation; `quoted` says whether what is before it is one."""
+    before, after = mark.string[:mark.start()], mark.string[mark.end():]
+    begins = not before or before[-1].isspace() or before[-1] in "(-\u2014"
+    return begins and after != "" and not (mark["more"] and quoted)
+
+
+def still_quoted(sentence: Sentence) -> bool:
+    """Whether the next sentence begins in a quotation. None goes on in another paragraph."""
+    quoted = sentence.quoted
+    for mark in QUOTE.finditer(sentence.text.rstrip()):
+        quoted = opens(mark, quoted)
+    return quoted and sentence.pause < LINE
 
 
 def _pause(space: str) -> float:

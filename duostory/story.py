@@ -15,7 +15,7 @@ from . import StoryError
 from .config import Settings
 from .engine import Model
 from .gate import Gate
-from .sentences import SENTENCE, Sentence, Sentences
+from .sentences import SENTENCE, Sentence, Sentences, still_quoted
 from .wish import Prompt
 
 # With fewer positions left than this, a sentence is held back until it is whole: it may not end.
@@ -138,12 +138,12 @@ class Story:
         unfinished = not draft.parts[-1].whole if draft.parts else draft.shown > begun
         if unfinished and (gave_up or self._pos >= self._limit):
             if end <= given or not draft.pieces or draft.shown > begun:
-                yield from _trail_off(draft.pieces, draft.parts)
+                yield from _trail_off(draft)
                 return
         else:
             yield from draft.pieces
-            yield from draft.parts
             last = draft.parts[-1].text if draft.parts else last
+            yield from draft.say(len(draft.parts))
         if (self._the_end and draft.text or gave_up) and last.strip(" \n\"'").lower() != "the end.":
             yield Piece(None, "\n" + THE_END, False)
             yield Sentence(THE_END, SENTENCE, True)
@@ -158,6 +158,7 @@ class _Draft:
         self.parts: list[Sentence] = []  # of it, not spoken yet
         self.shown = 0  # characters
         self._said = self._split = 0  # characters that have been spoken, and that have ever been in parts
+        self.quoted = False  # whether what is spoken next begins in a quotation
         self._splitter = Sentences()
 
     def write(self, piece: Piece) -> list[Sentence]:
@@ -188,8 +189,9 @@ class _Draft:
     def say(self, count: int) -> Iterator[Sentence]:
         """Hand out the first `count` parts."""
         for _ in range(count):
-            part = self.parts.pop(0)
+            part = self.parts.pop(0)._replace(quoted=self.quoted)
             self._said += len(part.text)
+            self.quoted = still_quoted(part)
             yield part
 
     @property
@@ -210,16 +212,16 @@ class _Draft:
         return token
 
 
-def _trail_off(pieces: list[Piece], parts: list[Sentence]) -> Iterator[Piece | Sentence]:
+def _trail_off(draft: _Draft) -> Iterator[Piece | Sentence]:
     """The last words of a sentence that ran out of positions, without the one that may be half a word."""
-    shown, spoken = ("".join(each.text for each in them) for them in (pieces, parts))
+    shown, spoken = ("".join(each.text for each in them) for them in (draft.pieces, draft.parts))
     kept = shown.rpartition(" ")[0].rstrip(" ,;:\n") or shown
     left = len(kept)
-    for piece in pieces:
+    for piece in draft.pieces:
         yield piece._replace(text=piece.text[:left])
         left -= min(left, len(piece.text))
     yield Piece(None, TRAIL_OFF, False)
-    yield Sentence(spoken[:len(spoken) - len(shown) + len(kept)] + TRAIL_OFF, SENTENCE, False)
+    yield Sentence(spoken[:len(spoken) - len(shown) + len(kept)] + TRAIL_OFF, SENTENCE, False, draft.quoted)
 
 
 def _unprintable(piece: bytes) -> bool:

@@ -84,7 +84,7 @@ class Teller:
         if self._player:
             began = time.monotonic()
             try:
-                self._player.say(sentence.text.strip(), sentence.pause)
+                self._player.say(sentence.text.strip(), sentence.pause, sentence.quoted)
             finally:
                 self._waited += time.monotonic() - began
 

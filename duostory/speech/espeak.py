@@ -155,6 +155,7 @@ class Espeak:
         text: str,
         write: Callable[[bytes], bool],
         on_word: Callable[[str, float], None] | None = None,
+        quoted: bool = False,
     ) -> None:
         """Synthesise `text`: `write(pcm)` gets up to 60 ms at a time and returns False to stop.
 
@@ -162,7 +163,8 @@ class Espeak:
         seconds from the start of this text. espeak-ng says a few short words as one ("of the"). Those behind the
         first are told together with the next word, and where they begin is estimated.
 
-        The texts are a story: what somebody says in it may go on in the next one, in the same higher pitch.
+        What somebody says in it is a little higher than the rest, and so is its beginning if it is `quoted`: if an
+        earlier text has opened the quotation.
         """
         if not WORD.search(text):
             return
@@ -177,9 +179,9 @@ class Espeak:
         with _lock:
             if _library.settings != (self, self.rate_wpm):
                 self._select(_library)
-            pitch = self._quoted_pitch if self._reader.quoted else self.pitch
+            pitch = self._quoted_pitch if quoted else self.pitch
             _library.lib.espeak_SetParameter(_library.lib.espeakPITCH, pitch, 0)
-            reading, places = self._reader.read(text)
+            reading, places = self._reader.read(text, quoted)
 
             def event(place: int, at: float) -> None:
                 words.event(places[min(place, len(reading))], at)

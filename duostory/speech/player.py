@@ -36,6 +36,7 @@ class Voice(Protocol):
         text: str,
         write: Callable[[bytes], bool],
         on_word: Callable[[str, float], None] | None = None,
+        quoted: bool = False,
     ) -> None:
         """Give the sound of `text` to `write` a little at a time until it returns False: see Espeak.speak."""
 
@@ -116,13 +117,13 @@ class Player:
         self._thread = Thread(target=self._run, name="duostory-player", daemon=True)
         self._thread.start()
 
-    def say(self, sentence: str, pause: float = SENTENCE) -> None:
-        """Queue a sentence; `pause` seconds of silence come between it and the next one.
+    def say(self, sentence: str, pause: float = SENTENCE, quoted: bool = False) -> None:
+        """Queue a sentence; `pause` seconds of silence come between it and the next one. `quoted` is the voice's.
 
         Waits while `ahead` sentences are queued. Does nothing after stop().
         Raises what ended the player (StoryError for a lost sound card or a full disk).
         """
-        self._queue(partial(self._speak, sentence, self._said), pause)
+        self._queue(partial(self._speak, sentence, quoted, self._said), pause)
         self._said += 1
 
     def play(self, pcm: bytes) -> None:
@@ -273,7 +274,7 @@ class Player:
                 self._sink.reopen()
                 return
 
-    def _speak(self, sentence: str, index: int) -> None:
+    def _speak(self, sentence: str, quoted: bool, index: int) -> None:
         start = self._frames / self.voice.rate
 
         def word(text: str, at: float) -> None:
@@ -287,7 +288,7 @@ class Player:
 
         began = time.thread_time() - self._sink_time
         try:
-            self.voice.speak(sentence, write, word)
+            self.voice.speak(sentence, write, word, quoted)
         finally:
             self.stats.synthesis += time.thread_time() - self._sink_time - began
             if self._on_spoken:

@@ -69,8 +69,9 @@ class Pyttsx:
         text: str,
         write: Callable[[bytes], bool],
         on_word: Callable[[str, float], None] | None = None,
+        quoted: bool = False,
     ) -> None:
-        """Like Espeak.speak; on_word is never called."""
+        """Like Espeak.speak, but on_word is never called, and all is in one pitch."""
         if not (text := spoken(text)).strip():
             return
         pcm = self._render(text)[1]

@@ -2,6 +2,8 @@
 
 import re
 
+from duostory.sentences import QUOTE, opens
+
 # espeak-ng reads these aloud by name ("asterisk", "tilde"), which no story means.
 _READ_AS = {ord(c): " " for c in "*_~#^|\\<>[]{}`"}
 # A NUL would end the text, and half a surrogate pair cannot be written as UTF-8.
@@ -19,18 +21,18 @@ def spoken(text: str) -> str:
 
 
 class Reader:
-    """Spells sentences so that espeak-ng says what people would, with another pitch where somebody speaks.
-
-    It reads a story in order: a quotation may go on in the next sentence, and `quoted` says whether it does.
-    """
+    """Spells a sentence so that espeak-ng says what people would, with another pitch where somebody speaks."""
 
     def __init__(self, pitch: int, quoted_pitch: int) -> None:
-        self.quoted = False
         # espeak-ng's commands in a text; they hold from the next word on.
         self._raise, self._lower = f"\x01{quoted_pitch}P", f"\x01{pitch}P"
 
-    def read(self, text: str) -> tuple[str, list[int]]:
-        """What to give to espeak-ng, and for each character of it, and its end, the place in `text` it stands for."""
+    def read(self, text: str, quoted: bool = False) -> tuple[str, list[int]]:
+        """What to give to espeak-ng, and for each character of it, and its end, the place in `text` it stands for.
+
+        `quoted` says whether the text begins in a quotation.
+        """
+        self._quoted = quoted
         text = spoken(text)
         read, places, done = "", [], 0
         for odd in _ODD.finditer(text):
@@ -42,13 +44,10 @@ class Reader:
 
     def _quote(self, mark: re.Match) -> str:
         """A quotation mark, with the marks and spaces behind it."""
-        before, after = mark.string[: mark.start()], mark.string[mark.end() :]
-        was = self.quoted
-        begins = not before or before[-1] in " (-—"
-        self.quoted = begins and after != "" and (mark[0] == '"' or not was)
-        if self.quoted:
+        was, self._quoted = self._quoted, opens(mark, self._quoted)
+        if self._quoted:
             return mark[0] + self._raise
-        return mark[0] + self._lower if was and after else mark[0]
+        return mark[0] + self._lower if was and mark.end() < len(mark.string) else mark[0]
 
 
 # Names that espeak-ng spells, or ends a sentence after.
@@ -111,6 +110,6 @@ _RULES = {
     "noise": (r"\b(?i:s+h+|[bg]?r{2,}|b?z{2,}|hm+|m{2,})\b", _noise),  # "ess aitch"
     "drawn": (_DRAWN.pattern, _drawn),  # "noo-oh"
     "stutter": (r"\b(?P<again>[^\W\d_AEIOUXaeioux])-(?=(?i:(?P=again)))", lambda text: text[0][0] + "uh-"),  # "B B but"
-    "quote": (r'"(?:[\s.,;:!?)]+|…)*', None),  # for the Reader, which knows who speaks
+    "quote": (QUOTE.pattern, None),  # for the Reader, which knows who speaks
 }
 _ODD = re.compile("|".join(f"(?P<{name}>{pattern})" for name, (pattern, _) in _RULES.items()))

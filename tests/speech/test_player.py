@@ -42,7 +42,7 @@ class Tone:
 
     rate, version = 22050, "tone"
 
-    def speak(self, text, write, on_word=None) -> None:
+    def speak(self, text, write, on_word=None, quoted=False) -> None:
         left = 441 * len(text) // 2
         while left > 0:
             if not write(array("h", [9000] * min(left, 1323)).tobytes()):
@@ -149,7 +149,7 @@ def test_say_does_not_wait_for_the_voice_until_so_many_sentences_are_ahead():
     begun, go_on = Event(), Event()
 
     class Gated(Tone):
-        def speak(self, text, write, on_word=None) -> None:
+        def speak(self, text, write, on_word=None, quoted=False) -> None:
             begun.set()
             assert go_on.wait(10)
 
@@ -198,7 +198,7 @@ def test_waiting_for_the_model_is_silence_and_no_xrun(card):
 
 def test_a_voice_too_slow_for_the_card_is_counted(card):
     class Slow(Tone):
-        def speak(self, text, write, on_word=None) -> None:
+        def speak(self, text, write, on_word=None, quoted=False) -> None:
             for _ in range(3):
                 write(bytes(2 * 2205))
                 time.sleep(0.2)
@@ -289,7 +289,7 @@ def test_a_stopped_story_leaves_a_wav_of_what_was_spoken(voice, tmp_path):
 class Letters(Tone):
     """A voice in which each letter has a level of its own: a is 1000, b 2000 ..."""
 
-    def speak(self, text, write, on_word=None) -> None:
+    def speak(self, text, write, on_word=None, quoted=False) -> None:
         for letter in text:  # 0.1 s
             if not write(array("h", [1000 * (ord(letter) - 96)] * 2205).tobytes()):
                 return
@@ -328,6 +328,28 @@ def test_a_story_goes_on_with_the_sentence_that_was_cut(card, pull, repeated):
         'the sound device "card" has gone (No such device); the story waits until it is back',
         "the sound device is back; the story goes on",
     ]
+
+
+def test_what_is_spoken_again_begins_in_the_same_quotation(card):
+    spoken: list[tuple[str, bool]] = []
+
+    class Noting(Tone):
+        def speak(self, text, write, on_word=None, quoted=False) -> None:
+            spoken.append((text, quoted))
+            super().speak(text, write)
+
+    notices: list[str] = []
+    with Player(Noting(), card.sink(buffer=0.5), notice=notices.append) as player:
+        player.say("a" * 50, 0.0, True)
+        player.say("b" * 50)
+        card.play(0.3)
+        card.state = "unplugged"
+        while not notices:
+            time.sleep(0.01)
+        card.state = "fine"
+        player.finish()
+    assert len(spoken) > 2 and spoken[-2:] == [("a" * 50, True), ("b" * 50, False)]
+    assert set(spoken) == set(spoken[-2:])
 
 
 @pytest.mark.parametrize("where", ["say", "finish"])

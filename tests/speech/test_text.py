@@ -1,11 +1,15 @@
 """How a story is read: what espeak-ng would say otherwise, who is speaking, and every word told once."""
 
+import json
 import re
+import wave
 
 import numpy as np
 import pytest
 
+from duostory.sentences import LINE, PARAGRAPH, SENTENCE, Sentence, still_quoted
 from duostory.speech.text import WORD, Reader
+from tests.teller import run
 
 COMMAND = re.compile("\x01(\\d+)P")
 
@@ -61,34 +65,66 @@ def test_places_stay_true(text):
     (['No one said "'], ['No one said "']),
 ])
 def test_direct_speech_goes_on_until_it_is_closed(sentences, expected):
-    reader = Reader(50, 62)
-    texts = [reader.read(sentence)[0] for sentence in sentences]
+    quoted, texts = False, []
+    for sentence in sentences:
+        texts.append(Reader(50, 62).read(sentence, quoted)[0])
+        quoted = still_quoted(Sentence(sentence, SENTENCE, True, quoted))
     assert [text.replace("\x0162P", "<").replace("\x0150P", ">") for text in texts] == expected
 
 
-def frequency(voice, text: str) -> float:
-    """The median frequency of the voiced parts, from the autocorrelation."""
+@pytest.mark.parametrize("pause, goes_on", [(SENTENCE, True), (LINE, False), (PARAGRAPH, False)])
+def test_a_quotation_that_nobody_closes_ends_with_its_paragraph(pause, goes_on):
+    assert still_quoted(Sentence('Tom said, "I am big.\n', pause, True)) is goes_on
+    assert still_quoted(Sentence("I am blue.\n", pause, True, True)) is goes_on
+
+
+def spoken(voice, text: str, quoted: bool = False) -> bytes:
     pcm = bytearray()
-    voice.speak(text, lambda chunk: pcm.extend(chunk) or True)
-    found, samples = [], np.frombuffer(bytes(pcm), "<i2").astype(float)
+    voice.speak(text, lambda chunk: pcm.extend(chunk) or True, None, quoted)
+    return bytes(pcm)
+
+
+def frequency(pcm: bytes, rate: int) -> float:
+    """The median frequency of the voiced parts, from the autocorrelation."""
+    found, samples = [], np.frombuffer(pcm, "<i2").astype(float)
     for start in range(0, len(samples) - 1024, 512):
         frame = samples[start : start + 1024]
         correlation = np.correlate(frame, frame, "full")[1023:]
-        low, high = voice.rate // 250, voice.rate // 60
+        low, high = rate // 250, rate // 60
         best = low + int(correlation[low:high].argmax())
         if correlation[best] > 0.5 * correlation[0] > 0 and abs(frame).max() > 1500:
-            found.append(voice.rate / best)
+            found.append(rate / best)
     return float(np.median(found))
 
 
 def test_direct_speech_is_higher(voice):
     """Observed: 1.12 to 1.13 times as high."""
-    plain = frequency(voice, "I am a big bear.")
-    assert 1.05 < frequency(voice, '"I am a big bear."') / plain < 1.2
-    voice.speak('He said, "I am.', lambda _: True)
-    assert 1.05 < frequency(voice, "I am a big bear.") / plain < 1.2
-    voice.speak('And now," he said.', lambda _: True)
-    assert 0.97 < frequency(voice, "I am a big bear.") / plain < 1.03
+    def measured(text: str, quoted: bool = False) -> float:
+        return frequency(spoken(voice, text, quoted), voice.rate)
+
+    plain = measured("I am a big bear.")
+    assert 1.05 < measured('"I am a big bear."') / plain < 1.2
+    assert 1.05 < measured("I am a big bear.", quoted=True) / plain < 1.2
+    spoken(voice, 'He said, "I am.')  # and nobody closes it
+    assert 0.97 < measured("I am a big bear.") / plain < 1.03
+
+
+def test_what_nobody_closes_is_over_with_the_story(voice, tmp_path, story_model):
+    """Two stories that begin in the middle of direct speech: both say "The end." as low as any other "The end."."""
+    told = run(tmp_path, story_model, "-s", "3", "-n", "60", "--stories", "2", "--wav", "a.wav", "--json",
+               "-i", 'Tom had a dog. He said, "I like my big red dog. It can run.')
+    events = [json.loads(line) for line in told.stdout.splitlines()]
+    texts = [event["text"] for event in events if event["event"] == "sentence"]
+    with wave.open(str(tmp_path / "a.wav")) as wav:
+        rate, pcm = wav.getframerate(), wav.readframes(wav.getnframes())
+    heard = {text: [] for text in texts}
+    for event in events:
+        if event["event"] == "spoken":
+            part = pcm[2 * round(event["at"] * rate):2 * round(event["end"] * rate)]
+            heard[texts[event["sentence"]]].append(frequency(part, rate))
+    for text, higher in [("Tom had a dog.", 1.0), ("It can run.", 1.12), ("The end.", 1.0)]:
+        plain = frequency(spoken(voice, text), rate)
+        assert heard[text] == pytest.approx([higher * plain] * 2, rel=0.04), text
 
 
 @pytest.mark.parametrize("text", [

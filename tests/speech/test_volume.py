@@ -38,7 +38,7 @@ def test_a_change_holds_at_once_and_does_not_click():
     class Turned(Tone):
         """Turns the volume down after 0.6 s of 1.5."""
 
-        def speak(self, text, write, on_word=None) -> None:
+        def speak(self, text, write, on_word=None, quoted=False) -> None:
             super().speak("a" * 60, write)
             player.volume = 0
             super().speak("a" * 90, write)

@@ -83,6 +83,19 @@ def test_the_end_is_said_once(model):
     assert shown.rstrip().endswith(THE_END)
 
 
+@pytest.mark.parametrize("opening, left, first, last", [
+    ('Tom ran. He said, "I am sad. I am hot!" He sat.', 60, [False, False, True, False], (THE_END, False)),
+    ('Tom ran. He said, "I am sad. I am', 60, [False, False, True], (THE_END, False)),
+    ('"I am big.\n\nTom ran. He', 60, [False, False], (THE_END, False)),
+    ('"I am big. I have a', 2, [False, True], (TRAIL_OFF, True)),
+])
+def test_each_sentence_says_whether_it_begins_in_a_quotation(model, opening, left, first, last):
+    story = Story(model, Prompt("", opening), Settings(seed=7, steps=len(model.encode(opening)) + left, the_end=True))
+    parts = [event for event in story if isinstance(event, Sentence)]
+    assert [part.quoted for part in parts[:len(first)]] == first
+    assert parts[-1].text.endswith(last[0]) and parts[-1].quoted is last[1]
+
+
 def test_bytes_that_are_no_text_are_shown_as_such(model):
     shown = tell(model, opening=b"Hi \xff\xfe caf\xc3".decode("utf-8", "surrogateescape"), steps=60)[0]
     assert shown.startswith("Hi \ufffd\ufffd caf\ufffd")
