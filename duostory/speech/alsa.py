@@ -13,6 +13,7 @@ PERIOD_US = 50_000
 POLL_S = 0.05  # how long a wait may go without looking for stop()
 STALL_S = 5.0  # a card that takes nothing for this long is broken
 _LAST_S = 0.1  # what is left to snd_pcm_drain, which PulseAudio lets block after all
+_BEYOND_S = 1.0  # more than that behind the buffer is no delay, but a plugin's mistake
 _HINT = 'write to a file with --wav, or see "aplay -L" for the names of sound devices'
 
 _lib = None
@@ -165,13 +166,22 @@ class AlsaSink:
             return 0.0
         return (self._frames - free) / self.rate
 
+    def delay(self) -> float:
+        queued, frames = self.queued(), ffi.new("snd_pcm_sframes_t *")
+        if self._lib.snd_pcm_delay(self._pcm, frames) < 0:  # it runs dry at this moment, or a plugin does not know
+            return queued
+        return min(max(queued, frames[0] / self.rate), queued + _BEYOND_S)
+
     def drain(self) -> None:
         end = time.monotonic() + self.buffer + STALL_S
         while not self._stopped and self.queued() > _LAST_S and time.monotonic() < end:
             time.sleep(POLL_S)
-        # Not blocking, snd_pcm_drain starts the draining and says EAGAIN until it is done.
+        heard = time.monotonic() + (0.0 if self._stopped else self.delay())
+        # Not blocking, snd_pcm_drain starts the draining and says EAGAIN until it is done: the buffer is empty then.
         while not self._stopped and self._lib.snd_pcm_drain(self._pcm) == -EAGAIN and time.monotonic() < end:
             time.sleep(POLL_S)
+        while not self._stopped and (left := heard - time.monotonic()) > 0:
+            time.sleep(min(left, POLL_S))
 
     def stop(self) -> None:
         self._stopped = True

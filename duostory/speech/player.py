@@ -249,6 +249,8 @@ class Player:
 
     def _forget_heard(self) -> None:
         heard = self._frames - self._sink.buffer * self.voice.rate
+        if self.on_device:
+            heard = min(heard, self._clock[0] * self.voice.rate)
         while self._items and self._items[0].end <= heard:
             del self._items[0]
             self._next -= 1
@@ -312,6 +314,6 @@ class Player:
             self._notice("the sound device is back; the story goes on")
         self._frames += len(pcm) // BYTES
         self.stats.audio = self._frames / self.voice.rate
-        self._clock = self.stats.audio - self._sink.queued(), time.monotonic()
+        self._clock = self.stats.audio - self._sink.delay(), time.monotonic()
         self.stats.xruns = self._sink.xruns
         return not self._stopped

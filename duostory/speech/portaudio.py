@@ -80,6 +80,9 @@ class PortAudioSink:
     def queued(self) -> float:
         return (self._frames - self._free()) / self.rate
 
+    def delay(self) -> float:
+        return self.queued()  # it does not tell more
+
     def _gone(self, error: OSError) -> DeviceGone:
         self.close()
         return DeviceGone(self.device, error.args[-1])

@@ -36,10 +36,13 @@ class Sink(Protocol):
         """Take all of `pcm`, waiting while the device's buffer is full. Returns at once after stop()."""
 
     def queued(self) -> float:
-        """Seconds of sound that the device still holds; infinite where it never runs dry.
+        """Seconds of sound until the device's buffer runs dry; infinite where it never does.
 
         0.0 also after it ran dry, which is then forgiven: whoever asks has nothing to say at the moment.
         """
+
+    def delay(self) -> float:
+        """Seconds until what would be written now is heard: queued(), and what is on its way behind that buffer."""
 
     def drain(self) -> None:
         """Wait until the last sample has sounded, or stop()."""
@@ -67,6 +70,9 @@ class NullSink:
         pass
 
     def queued(self) -> float:
+        return math.inf
+
+    def delay(self) -> float:
         return math.inf
 
     def drain(self) -> None:

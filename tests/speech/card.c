@@ -1,7 +1,8 @@
 /* card.c - a sound card in real time, for machines that have none: a plugin of alsa-lib, which finds it by asound.conf.
  *
- *     pcm.card { type card  folder "/tmp/x"  buffer 11025 }     buffer: the most frames that it holds
+ *     pcm.card { type card  folder "/tmp/x"  buffer 11025  latency 0 }
  *
+ * `buffer` is the most frames that it holds, `latency` how many frames are on their way from there to the ear, as in USB.
  * What has been heard is appended to the file `heard` in the folder. How the card is doing stands in the file
  * `state`: "fine", "unplugged", "busy", "stalled" or "asleep".
  *
@@ -87,9 +88,11 @@ typedef struct {
     plug_t plug;
     char folder[512];
     FILE *heard;
-    int16_t *ring;               /* buffer_size frames of one channel */
-    unsigned long written, done; /* frames taken, and heard, since prepare */
-    double since;                /* when the clock last stood at `done` */
+    unsigned long latency;
+    int16_t *ring;                      /* buffer_size + latency frames of one channel */
+    unsigned long written, done, sound; /* frames taken, out of the buffer, and heard, since prepare */
+    double since;                       /* when the clock last stood at `done` */
+    double dry;                         /* when the buffer ran dry, if `done` is `written` */
 } card_t;
 
 static double now(void)
@@ -111,6 +114,17 @@ static int is(const card_t *card, const char *state)
     return !strcmp(found, state);
 }
 
+/* Let be heard what has come to the ear by now. */
+static void hear(card_t *card)
+{
+    plug_t *plug = &card->plug;
+    unsigned long behind = card->latency, more = card->done == card->written ? (now() - card->dry) * plug->rate : 0;
+    behind = more < behind ? behind - more : 0;
+    while (card->sound + behind < card->done)
+        fwrite(&card->ring[card->sound++ % (plug->buffer_size + card->latency)], 2, 1, card->heard);
+    fflush(card->heard);
+}
+
 /* Play what is due by now. A negative errno if it cannot go on. */
 static int play(card_t *card)
 {
@@ -128,9 +142,10 @@ static int play(card_t *card)
     unsigned long due = is(card, "stalled") ? 0 : (time - card->since) * plug->rate;
     unsigned long left = card->written - card->done;
     int dry = due > left;
+    if (left && due >= left) card->dry = card->since + (double)left / plug->rate;
     card->since = due && !dry ? card->since + (double)due / plug->rate : time;
-    for (unsigned long n = dry ? left : due; n; n--) fwrite(&card->ring[card->done++ % plug->buffer_size], 2, 1, card->heard);
-    fflush(card->heard);
+    card->done += dry ? left : due;
+    hear(card);
     return dry && plug->state == RUNNING ? -EPIPE : 0;
 }
 
@@ -160,7 +175,7 @@ static long card_transfer(plug_t *plug, const area_t *areas, unsigned long offse
     if (error) return error;
     const char *from = (char *)areas->addr + areas->first / 8;
     for (unsigned long i = 0; i < frames; i++)
-        memcpy(&card->ring[card->written++ % plug->buffer_size], from + (offset + i) * areas->step / 8, 2);
+        memcpy(&card->ring[card->written++ % (plug->buffer_size + card->latency)], from + (offset + i) * areas->step / 8, 2);
     return frames;
 }
 
@@ -168,10 +183,19 @@ static int card_prepare(plug_t *plug)
 {
     card_t *card = plug->private_data;
     if (is(card, "unplugged")) return -ENODEV;
-    card->written = card->done = 0;
+    if (card->ring) hear(card);
+    card->written = card->done = card->sound = 0;
     free(card->ring);
-    card->ring = calloc(plug->buffer_size, 2);
+    card->ring = calloc(plug->buffer_size + card->latency, 2);
     return card->ring ? 0 : -ENOMEM;
+}
+
+static int card_delay(plug_t *plug, long *frames)
+{
+    card_t *card = plug->private_data;
+    int error = play(card);
+    *frames = card->written - card->sound;
+    return error;
 }
 
 static int card_resume(plug_t *plug)
@@ -195,6 +219,7 @@ static int card_revents(plug_t *plug, struct pollfd *fd, unsigned n, unsigned sh
 static int card_close(plug_t *plug)
 {
     card_t *card = plug->private_data;
+    if (card->ring) hear(card);
     close(plug->poll_fd);
     fclose(card->heard);
     free(card->ring);
@@ -204,7 +229,7 @@ static int card_close(plug_t *plug)
 
 static const callbacks_t CALLBACKS = {
     .start = card_start, .stop = card_stop, .pointer = card_pointer, .transfer = card_transfer, .close = card_close,
-    .prepare = card_prepare, .resume = card_resume, .poll_revents = card_revents,
+    .prepare = card_prepare, .resume = card_resume, .delay = card_delay, .poll_revents = card_revents,
 };
 
 static int open_card(card_t *card, long buffer, const char *name, int stream, int mode)
@@ -240,7 +265,7 @@ static int open_card(card_t *card, long buffer, const char *name, int stream, in
 int _snd_pcm_card_open(snd_pcm_t **pcm, const char *name, snd_config_t *root, snd_config_t *conf, int stream, int mode)
 {
     card_t *card = calloc(1, sizeof *card);
-    long buffer = 0;
+    long buffer = 0, latency = 0;
     if (!card) return -ENOMEM;
     for (snd_config_iterator_t i = snd_config_iterator_first(conf); i != snd_config_iterator_end(conf);
          i = snd_config_iterator_next(i)) {
@@ -250,7 +275,9 @@ int _snd_pcm_card_open(snd_pcm_t **pcm, const char *name, snd_config_t *root, sn
         if (!strcmp(id, "folder") && !snd_config_get_string(entry, &folder))
             snprintf(card->folder, sizeof card->folder, "%s", folder);
         if (!strcmp(id, "buffer")) snd_config_get_integer(entry, &buffer);
+        if (!strcmp(id, "latency")) snd_config_get_integer(entry, &latency);
     }
+    card->latency = latency;
     int error = open_card(card, buffer, name, stream, mode);
     if (error < 0)
         free(card);

@@ -33,17 +33,18 @@ class Card:
         self.state = "fine"
         self.holds(1.0)
 
-    def holds(self, seconds: float) -> None:
-        """What fits into its buffer, for whoever opens it from now on."""
+    def holds(self, seconds: float, latency: float = 0.0) -> None:
+        """What fits into its buffer, and how long sound is on its way from there, for whoever opens it from now on."""
         self.config.write_text(
             f'pcm_type.card {{ lib "{self._library}" }}\n'
-            f'pcm.card {{ type card  folder "{self._folder}"  buffer {round(seconds * RATE)} }}\n'
+            f'pcm.card {{ type card  folder "{self._folder}"  buffer {round(seconds * RATE)}'
+            f"  latency {round(latency * RATE)} }}\n"
             "pcm.!default card\n"
         )
 
-    def sink(self, buffer: float) -> AlsaSink:
+    def sink(self, buffer: float, latency: float = 0.0) -> AlsaSink:
         """An AlsaSink that plays on this card, which holds `buffer` seconds."""
-        self.holds(buffer)
+        self.holds(buffer, latency)
         return AlsaSink("card", RATE)
 
     @property

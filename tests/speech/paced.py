@@ -36,6 +36,8 @@ class Paced:
     def queued(self) -> float:
         return max(0.0, self._end - time.monotonic())
 
+    delay = queued
+
     def drain(self) -> None:
         self._wait(0.0)
 

@@ -4,6 +4,7 @@ import gc
 import os
 import resource
 import signal
+import statistics
 import threading
 import time
 import wave
@@ -194,6 +195,21 @@ def test_waiting_for_the_model_is_silence_and_no_xrun(card):
     assert player.stats.audio - before <= 0.3 + LOW_WATER + 0.001
     assert player.stats.xruns == 0
     assert player.stats.gap > 0.5  # less than 0.8, for the card may be ahead; a busy machine makes it more
+
+
+def test_what_has_been_heard_is_told_in_time(card):
+    """Though sound is on its way for a while when it has left the card's buffer, as in USB."""
+    early: list[float] = []
+    with Player(Tone(), card.sink(buffer=0.5, latency=0.4)) as player:
+        player.say("a" * 250)
+        card.play(0.2)
+        while card.played() < 2.0:
+            early.append(player.heard() - card.played())
+            time.sleep(0.02)
+        player.finish()
+    # The file in which the card keeps what was heard is up to one wait of the sink behind, 50 ms. Observed 27 ms.
+    assert -0.02 < statistics.median(early) < 0.1
+    assert card.played() == pytest.approx(player.stats.audio, abs=0.001) and player.stats.xruns == 0
 
 
 def test_a_voice_too_slow_for_the_card_is_counted(card):

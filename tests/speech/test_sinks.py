@@ -201,6 +201,36 @@ def test_running_dry_while_there_is_nothing_to_say_is_no_xrun(card):
     sink.close()
 
 
+def test_what_is_on_its_way_behind_the_buffer_is_delay(card):
+    sink = card.sink(buffer=0.3, latency=0.4)
+    sink.write(bytes(2 * RATE))
+    card.play(0.1)
+    assert sink.queued() <= 0.3 and sink.queued() + 0.3 < sink.delay() <= 0.7
+    sink.drain()
+    sink.close()
+    assert card.played() == pytest.approx(1.0, abs=0.001) and sink.xruns == 0  # nothing was cut off
+
+
+@pytest.mark.parametrize("told, expected", [  # by snd_pcm_delay, in frames; 0.2 s are in the buffer
+    (-5000, 0.2), (0, 0.2), (RATE, 1.0), (10**9, 1.2), (None, 0.2),
+])
+def test_a_delay_that_cannot_be_is_not_believed(card, told, expected):
+    class Odd:  # as plugins of alsa-lib have been
+        def __getattr__(self, name):
+            return getattr(library(), name) if name != "snd_pcm_delay" else self.delay
+
+        def delay(self, pcm, frames):
+            frames[0] = told or 0
+            return -errno.EPIPE if told is None else 0
+
+    sink = card.sink(buffer=0.3)
+    sink._lib = Odd()
+    card.state = "stalled"
+    sink.write(bytes(2 * RATE // 5))
+    assert sink.delay() == pytest.approx(expected, abs=0.001)
+    sink.close()
+
+
 def test_a_suspended_card_goes_on_where_it_was(card):
     sink = card.sink(buffer=0.3)
     sink.write(TONE)
