@@ -3,7 +3,6 @@
 import itertools
 import math
 import os
-import wave
 from pathlib import Path
 from typing import Protocol
 
@@ -97,6 +96,8 @@ class WavSink(NullSink):
     """
 
     def __init__(self, path: str | os.PathLike[str], rate: int, *, new: bool = False) -> None:
+        import wave
+
         super().__init__(rate)
         self.path, self._empty = path, new  # whether the file there is only our empty one
         try:

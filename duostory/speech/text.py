@@ -4,10 +4,18 @@ import re
 
 from duostory.sentences import QUOTE, opens
 
+
+class _ReadAs(dict):
+    """For str.translate. The halves of surrogate pairs, which cannot be written as UTF-8, would fill 0.2 MB of a table."""
+
+    def __missing__(self, code: int) -> str:
+        return " " if 0xD800 <= code < 0xE000 else chr(code)
+
+
 # espeak-ng reads these aloud by name ("asterisk", "tilde"), which no story means.
-_READ_AS = {ord(c): " " for c in "*_~#^|\\<>[]{}`"}
-# A NUL would end the text, and half a surrogate pair cannot be written as UTF-8.
-_READ_AS |= {code: " " for code in (*range(0x20), *range(0x7F, 0xA0), *range(0xD800, 0xE000), 0xFFFD)}
+_READ_AS = _ReadAs((ord(c), " ") for c in "*_~#^|\\<>[]{}`")
+# A NUL would end the text.
+_READ_AS |= {code: " " for code in (*range(0x20), *range(0x7F, 0xA0), 0xFFFD)}
 # A word behind a curly quote would get no word event.
 _READ_AS |= {ord(c): '"' for c in "“”„«»"}
 
