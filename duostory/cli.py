@@ -24,7 +24,7 @@ from . import StoryError, UsageError, __version__, config, models
 from .config import FIELDS, Settings, option
 from .engine import Model
 from .gate import open_gate
-from .page import JsonPage, Page, say
+from .page import JsonPage, Page, go_on, say
 from .story import Story
 from .teller import Teller
 from .wish import Prompt, prompt_for
@@ -97,6 +97,7 @@ def main(argv: list[str] | None = None) -> int:
 def _terminate(number: int, _) -> NoReturn:
     for again in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal says so more than once
         signal.signal(again, signal.SIG_IGN)
+    go_on()
     raise Terminated(number)
 
 

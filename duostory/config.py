@@ -142,6 +142,10 @@ def quoted(text: str) -> str:
 RETOLD = ("model", "tokenizer", "temperature", "topp", "repeats", "seed", "steps", "gate", "kv")
 
 
+# What it means that an older version's record lacks one of them.
+BEFORE = {"repeats": "0", "gate": GATE_OFF, "kv": "f32"}
+
+
 class Last(NamedTuple):
     settings: dict[str, str]  # the keys of RETOLD, as text
     header: str
@@ -168,15 +172,18 @@ def recall(environ=os.environ) -> Last:
     try:
         with open(path, "rb") as file:
             lines = [line.rstrip(b"\n").partition(b": ") for line in file]
-        record = {key.decode(): value.decode("unicode_escape") for key, _, value in lines}
-        settings = {key: record[key] for key in RETOLD}
-        return Last(settings, record["header"], record["opening"], int(record["crc32"], 16))
+        record = BEFORE | {key.decode(): value.decode("unicode_escape") for key, _, value in lines}
+        crc32 = int(record.pop("crc32"), 16)  # written last
+        prompt = record.pop("header"), record.pop("opening")
     except FileNotFoundError:
         raise StoryError("there is no last story to tell again; tell one first") from None
     except OSError as error:
         raise StoryError(f"cannot read the record of the last story in {path}: {error.strerror}") from None
     except (ValueError, KeyError):
         raise StoryError(f"the record of the last story in {path} is damaged; tell a new story") from None
+    if set(record) != set(RETOLD):
+        raise StoryError(f"the record of the last story in {path} is by another version of duostory; tell a new story")
+    return Last(record, *prompt, crc32)
 
 
 # --- The volume, until another one is asked for ---------------------------------------------------

@@ -18,6 +18,18 @@ def say(message: str) -> None:
             print(line, file=sys.stderr, flush=True)
 
 
+def go_on() -> None:
+    """Let a terminal go on that somebody has stopped with Ctrl-S: no write may wait for Ctrl-Q any more."""
+    import signal
+    import termios
+
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # or it would stop a program in the background
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        with contextlib.suppress(OSError, ValueError, termios.error):
+            for action in (termios.TCOOFF, termios.TCOON):  # the latter undoes nothing but the former, and Ctrl-S with it
+                termios.tcflow(stream.fileno(), action)
+
+
 class Page:
     """stdout: the story alone, as soon as it may be shown. Commands print on one, too."""
 

@@ -104,7 +104,7 @@ class ReadAlong(Page):
         self._thread.join()
         if self._player.heard() < math.inf:  # stopped, perhaps because the terminal was closed
             with contextlib.suppress(StoryError):
-                self.write("\n")
+                self.write(self._row.left())
         elif self._error:
             raise self._error
         else:
@@ -151,11 +151,12 @@ class Row:
         self._terminal = terminal
         self._plain = os.environ.get("TERM", "dumb") == "dumb" or bool(os.environ.get("NO_COLOR"))
         self._column = 0  # of the cursor
+        self._line = ""  # what is written in it
         self._lit = ""  # what is left of the cursor and has to be written again
 
     def laid(self, text: str) -> str:
         width, out = self._width(), ""
-        for found in _CHUNK.findall(text):
+        for found in _CHUNK.findall(text.replace("\t", " ")):
             chunk = found.lstrip()
             gap = found.removesuffix(chunk)
             if "\n" in gap or self._column and self._column + len(gap) + cells(chunk) >= width:
@@ -164,6 +165,7 @@ class Row:
             self._column += len(gap.strip("\n")) + cells(chunk)
             if self._column >= width:  # a word as long as that
                 self._column %= width
+        self._line = (self._line + out).rpartition("\n")[2]
         return out
 
     def lit(self, text: str, word: int, marks: int) -> str:
@@ -184,8 +186,13 @@ class Row:
 
     def ended(self) -> str:
         """What makes another row begin, unless one does."""
-        column, self._column = self._column, 0
+        column, self._column, self._line = self._column, 0, ""
         return "\n" if column else ""
+
+    def left(self) -> str:
+        """No word is lit any more, wherever the cursor is: behind a ^C, perhaps. Another row begins."""
+        again = self._lit and cells(self._line) < self._width()
+        return f"\r{self._line}\n" if again else "\n"
 
     def _width(self) -> int:
         with contextlib.suppress(OSError):  # it was closed

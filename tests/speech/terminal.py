@@ -27,7 +27,9 @@ class Terminal:
             elif char == "\n":
                 self._rows.append([])
                 self._column = 0
-            elif char != "\r":
+            elif char == "\r":
+                self._column = 0
+            else:
                 assert char.isprintable()
                 self._put(char)
 

@@ -58,6 +58,7 @@ def read_along(row: Row, screen: Terminal, text: str) -> list[tuple[str, str]]:
     ("cafe\u0301 cafe\u0301 cafe\u0301 cafe\u0301 c", ["cafe\u0301 cafe\u0301 cafe\u0301 cafe\u0301", "c"]),
     ("A 🐉 ... and 🐉🐉🐉🐉🐉🐉🐉🐉 oh", ["A 🐉 ... and", "🐉🐉🐉🐉🐉🐉🐉🐉 oh"]),
     ("   ", ["   "]),
+    ("A\tcat ran.", ["A cat ran."]),
 ])
 def test_whole_words_in_each_row_and_one_word_lit(screen, text, lines):
     seen = read_along(Row(1), screen, text)
@@ -91,6 +92,13 @@ def test_a_terminal_that_gets_text_alone(screen, monkeypatch, name, value):
     row = Row(1)
     text = "One two three four five six."
     assert row.lit(text, 3, 1) == "One two three four\nfive six." and row.unlit() == ""
+
+
+@pytest.mark.parametrize("echoed", ["", "^C"])
+def test_a_story_that_is_stopped_leaves_no_word_lit(screen, echoed):
+    row = Row(1)
+    screen.send(row.laid("One two three four five") + row.lit(" six", 3, 0) + echoed + row.left())
+    assert screen.lit() == "" and screen.lines() == ["One two three four", "five six" + echoed, ""]
 
 
 def test_a_serial_line_that_knows_no_width(screen):
@@ -193,9 +201,28 @@ def test_ctrl_c_leaves_what_was_heard(tmp_path, story_model, voice):
     teller.type(b"\x03")
     text = teller.read()
     assert teller.status == 130
-    assert "^C\n" in text and re.search(r"\n\d+ tokens in ", text)
-    assert "Come" not in text and not text.split("^C")[1].startswith("\x1b")
-    assert text.count("\x1b[7m") == text.count("\x1b[m")
+    assert "^C" in text and re.search(r"\n\d+ tokens in ", text)
+    assert "Come" not in text and text.count("\x1b[7m") == text.count("\x1b[m")
+    screen = Terminal(40)
+    screen.send(text.split("^C")[0])
+    assert screen.lit() == "dragon"
+    screen.send("^C" + text.split("^C")[1])
+    assert screen.lit() == "" and "was a dragon^C" in screen.lines()[0] + screen.lines()[1]
+
+
+def test_a_terminal_that_is_stopped_does_not_hold_up_the_end(tmp_path, story_model, voice):
+    teller = Teller(tmp_path, str(story_model), *STORY)
+    teller.read(until="dragon")
+    teller.type(b"\x13")  # Ctrl-S: from now on writing to the terminal waits
+    time.sleep(1.0)  # for the next word
+    os.kill(teller.pid, signal.SIGTERM)
+    end = time.monotonic() + 20
+    while not (ended := os.waitpid(teller.pid, os.WNOHANG))[0] and time.monotonic() < end:
+        time.sleep(0.05)
+    if not ended[0]:
+        os.kill(teller.pid, signal.SIGKILL)
+        os.waitpid(teller.pid, 0)
+    assert ended[0] and os.waitstatus_to_exitcode(ended[1]) == 0
 
 
 def test_when_the_device_is_lost_the_rest_is_printed(tmp_path, story_model, voice):

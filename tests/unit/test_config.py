@@ -1,6 +1,7 @@
 """Settings: which source wins, what is refused, and what is kept of the last story."""
 
 import os
+from pathlib import Path
 import tomllib
 from dataclasses import FrozenInstanceError
 
@@ -154,6 +155,31 @@ def test_bedtime_is_three_stories_unless_told_otherwise(home):
 
 def test_nothing_to_tell_again(home):
     with pytest.raises(StoryError, match="no last story"):
+        config.recall(environ=home)
+
+
+def rewritten(home, change) -> None:
+    """A last story whose record has been through `change`."""
+    settings, _ = config.load({}, environ=home)
+    config.remember(settings, "", "Once", 1, environ=home)
+    path = Path(home["XDG_STATE_HOME"], "duostory", "last-story")
+    path.write_text("".join(change(path.read_text().splitlines(keepends=True))))
+
+
+def test_the_story_of_a_version_that_knew_fewer_settings(home):
+    """It had the words as often as the model likes, no gate and an exact cache."""
+    rewritten(home, lambda lines: [line for line in lines if not line.startswith(("repeats:", "gate:", "kv:"))])
+    settings, _ = config.load({}, again=config.recall(environ=home).settings, environ=home)
+    assert (settings.repeats, settings.gate, settings.kv) == (0, "off", "f32")
+
+
+@pytest.mark.parametrize("change", [
+    lambda lines: ["mirostat: 2\n", *lines],
+    lambda lines: [line for line in lines if not line.startswith("topp:")],
+])
+def test_a_story_that_another_version_has_told_is_not_told_otherwise(home, change):
+    rewritten(home, change)
+    with pytest.raises(StoryError, match="by another version of duostory; tell a new story"):
         config.recall(environ=home)
 
 
