@@ -5,6 +5,8 @@ import os
 import resource
 import signal
 import statistics
+import subprocess
+import sys
 import threading
 import time
 import wave
@@ -18,6 +20,7 @@ from duostory import StoryError
 from duostory.sentences import PARAGRAPH, SENTENCE
 from duostory.speech import NullSink, Player, WavSink, open_sink
 from duostory.speech.player import LOW_WATER
+from tests.teller import environment
 
 STORY = [
     "Once upon a time there was a happy dragon.",
@@ -105,9 +108,6 @@ def test_alsa_gets_what_the_wav_file_gets(recording, tmp_path):
 
 
 def test_a_story_in_a_fresh_process_is_the_same_through_alsa_and_wav(voice, recording, tmp_path):
-    import subprocess
-    import sys
-
     code = (
         "import sys; from pathlib import Path; from duostory.speech import *\n"
         "voice = open_voice('espeak')\n"
@@ -503,3 +503,30 @@ def test_fifty_stories_leave_no_memory_no_threads_and_no_files(voice, recording,
     stories(50)
     assert used() == before
     assert resident() - memory < 1_000_000  # observed 25 kB, and no more after that
+
+
+# Tells what there is after each story but the last: threads, open files and bytes of memory.
+COUNTING = """
+import os, resource, sys, threading
+from duostory import cli
+class Teller(cli.Teller):
+    def summary(self):
+        if self._story:
+            with open("/proc/self/statm") as statm:
+                resident = int(statm.read().split()[1]) * resource.getpagesize()
+            print("now", threading.active_count(), len(os.listdir("/proc/self/fd")), resident, file=sys.stderr)
+        super().summary()
+cli.Teller = Teller
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def test_fifty_stories_in_a_row_are_no_more_than_ten(voice, recording, story_model, tmp_path):
+    """The whole program: model, gate, voice, ALSA."""
+    args = str(story_model), "--stories", "51", "-n", "60", "-s", "1", "a cat"
+    told = subprocess.run([sys.executable, "-c", COUNTING, *args], cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True,
+                          env=environment(tmp_path), text=True)
+    counts = [[int(number) for number in line.split()[1:]] for line in told.stderr.splitlines() if line.startswith("now")][:50]
+    assert told.returncode == 0 and told.stdout.count("The end.") == 51 and len(counts) == 50
+    assert counts[9][:2] == counts[49][:2]
+    assert counts[49][2] - counts[9][2] < 1_000_000  # observed 0.2 MB
