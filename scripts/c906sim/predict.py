@@ -42,12 +42,12 @@ def build_program(folder: Path, *sources: Path) -> Path:
     return program
 
 
-def simulate(plugin: Path, command: list, parameters: dict[str, float]) -> dict:
+def simulate(plugin: Path, command: list, parameters: dict[str, float], environment: dict[str, str] | None = None) -> dict:
     """One run: instructions, cycles, cache misses (numbers by name), and under "at" (count, cycles) by address."""
     with tempfile.NamedTemporaryFile("r", prefix="c906sim-") as out:
         options = "".join(f",{name}={value}" for name, value in parameters.items())
         done = subprocess.run([*EMULATOR, "-plugin", f"{plugin},out={out.name}{options}", *map(str, command)],
-                              stdin=subprocess.DEVNULL, capture_output=True, text=True)
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment)
         report: dict = {"at": {}}
         for line in out:
             key, *values = line.split()
@@ -118,6 +118,7 @@ def main() -> None:
     parser.add_argument("--kv", default="f32", metavar="TYPE", help="type of the KV cache, f32 or q8 (f32)")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="another machine: see MODEL.md")
     parser.add_argument("--functions", type=int, default=12, metavar="N", help="how many functions to list (12)")
+    parser.add_argument("--first-word", action="store_true", help="instead, how long it takes from a wish to the first sound")
     args = parser.parse_args()
     if not takes_plugins():
         sys.exit(f"predict: {EMULATOR[0]} takes no plugins of this kind; use QEMU 7.2 or 8, as in Debian 12")
@@ -125,6 +126,13 @@ def main() -> None:
     sys.path.insert(0, str(ROOT))
     with tempfile.TemporaryDirectory(prefix="c906sim-") as temporary:
         folder = Path(temporary)
+        if args.first_word:
+            import first_word
+
+            plugin = build_plugin(folder)
+            first_word.measure(lambda command, environment: simulate(plugin, command, parameters, environment)["cycles"],
+                               folder, parameters["mhz"])
+            return
         plugin, program = build_plugin(folder), build_program(folder, HERE / "tokens.c")
         models = args.model
         if not models:
