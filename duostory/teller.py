@@ -137,6 +137,8 @@ class Teller:
                       "gap": round(stats.gap - before.gap, 3), "xruns": stats.xruns - before.xruns}
             line += f", first sound after {first:.2f} s" if not before.first_sound else ""
             line += f", {synthesis:.2f} s to synthesise {audio:.1f} s"
+            if facts["gap"] or facts["xruns"]:
+                line += f", gaps of {facts['gap']:.1f} s in all, {facts['xruns']} xruns"
         self._page.summary(facts)
         say(line)
         say(f"achieved tok/s: {pace:f}")
