@@ -17,7 +17,7 @@ def restore(environ=os.environ) -> int:
     """
     kept = config.kept_number("clock", environ)
     behind = (kept or 0) - int(time.time())
-    if behind <= 0 or time.time() >= RELEASED and os.path.exists("/sys/class/rtc/rtc0"):
+    if behind <= 0 or time.time() >= RELEASED and goes_on():
         return 0
     time.clock_settime(time.CLOCK_REALTIME, kept)
     return behind
@@ -26,3 +26,8 @@ def restore(environ=os.environ) -> int:
 def keep(environ=os.environ) -> str | None:
     """Keep the time. Why it could not be kept, as config.keep_number()."""
     return config.keep_number("clock", int(time.time()), environ)
+
+
+def goes_on() -> bool:
+    """Whether this machine has a clock that goes on without power."""
+    return os.path.exists("/sys/class/rtc/rtc0")
