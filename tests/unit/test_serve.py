@@ -2,15 +2,17 @@
 
 import contextlib
 import os
+import re
 import resource
 import signal
 import socket
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
-from tests.teller import command, environment, run
+from tests.teller import ROOT, command, environment, run
 
 UNHEARD = {"DUOSTORY_SILENT": "1"}
 READY = ["READY=1", "STATUS=Waiting for a wish"]
@@ -280,6 +282,21 @@ def test_logs_for_the_journal_have_levels(tmp_path, story_model):
                            cwd=tmp_path, stdin=subprocess.DEVNULL, stderr=journal)
             journal.seek(0)
             assert journal.read().startswith(level + b"duostory: ")
+
+
+# --- Memory ---------------------------------------------------------------------------------------
+
+
+def test_the_service_loads_only_what_it_needs(serve, voice):
+    service = serve(PYTHONPROFILEIMPORTTIME="1", ALSA_CONFIG_PATH=str(ROOT / "tests" / "speech" / "asound.conf"))
+    service.wait(READY[0])
+    assert service.tell("a", "cat").returncode == 0
+    rollup = Path(f"/proc/{service.process.pid}/smaps_rollup").read_text()
+    modules = set(re.findall(r"^import time:.*\| +(\S+)$", service.end()[2].decode(), re.MULTILINE))
+    assert "duostory.service.turn" in modules
+    assert not {"asyncio", "json", "logging", "numpy", "shutil", "subprocess", "tomllib", "urllib.request"} & modules
+    private = sum(1024 * int(kilobytes) for kilobytes in re.findall(r"^Private_\w+: +(\d+)", rollup, re.MULTILINE))
+    assert private < 22e6  # seen: 20.0 MB on x86-64 with CPython 3.11 and a voice; 6.4 the engine's
 
 
 # --- What goes wrong ------------------------------------------------------------------------------
