@@ -31,7 +31,7 @@ from .wish import Prompt, prompt_for
 
 HELP = """\
 usage: duostory [CHECKPOINT] [options] [WISH ...]
-       duostory convert | export | models | eval | bench   (see --help of each)
+       duostory serve | tell | doctor | convert | export | models | eval | bench
 
 Makes up a story about WISH, and tells it in print and aloud:
        duostory once upon a time
