@@ -31,7 +31,7 @@ from .wish import Prompt, prompt_for
 
 HELP = """\
 usage: duostory [CHECKPOINT] [options] [WISH ...]
-       duostory serve | tell | doctor | convert | export | models | eval | bench
+       duostory serve|tell|doctor|convert|export|models|eval|bench --help
 
 Makes up a story about WISH, and tells it in print and aloud:
        duostory once upon a time
@@ -174,12 +174,13 @@ def add_options(parser: argparse.ArgumentParser, keys: Iterable[str]) -> None:
     """Let `parser` take each of `keys`, which are settings or name something else with a value."""
     for key in keys:
         names = [SHORT[key], option(key)] if key in SHORT else [option(key)]
+        help = FIELDS[key].metadata["meaning"] if key in FIELDS else None
         if key in ("the_end", "bedtime", "earcons"):
-            parser.add_argument(*names, action=argparse.BooleanOptionalAction)
+            parser.add_argument(*names, action=argparse.BooleanOptionalAction, help=help)
         elif key == "silent":
-            parser.add_argument(*names, action="store_true")
+            parser.add_argument(*names, action="store_true", help=help)
         else:
-            parser.add_argument(*names)
+            parser.add_argument(*names, metavar=key.rpartition("_")[2].upper(), help=help)
 
 
 def _bind(parser: argparse.ArgumentParser, argv: list[str]) -> tuple[list[str], list[str]]:
