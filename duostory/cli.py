@@ -279,26 +279,14 @@ def _tell(settings: Settings, sources: dict[str, str], given: dict, words: list[
           again: config.Last | None, begun: float) -> int:
     settings = replace(settings, seed=settings.seed or int(time.time()))
     with _open_model(settings) as model, contextlib.ExitStack() as files:
-        prompt, gate = _prompt(model, given, words, again), open_gate(settings.gate)
-        seeds = [1 + (settings.seed + number - 1) % (2**64 - 1) for number in range(settings.stories)]  # never 0
-        stories = [Story(model, prompt, replace(settings, seed=seed), gate=gate, reference="reference" in given)
-                   for seed in seeds]
+        prompt = _prompt(model, given, words, again)
+        stories = _stories(model, prompt, settings, reference="reference" in given)
         page = _open_page(settings, given)
         captions = [files.enter_context(contextlib.closing(each)) for each in _open_captions(given)]
         player = None if settings.silent else _open_player(settings, sources, given, page, captions)
         teller = Teller(page, player, settings, begun)
         try:
-            try:
-                for story in stories:
-                    if story is not stories[0]:
-                        teller.summary()
-                    try:
-                        teller.tell(story, last=story is stories[-1])
-                    finally:
-                        if "reference" not in given:
-                            config.remember(replace(settings, seed=story.seed), *prompt, model.info.crc32)
-            finally:
-                teller.close()
+            _tell_all(stories, teller, settings, None if "reference" in given else prompt, model)
         except KeyboardInterrupt:
             teller.summary()
             raise
@@ -306,6 +294,29 @@ def _tell(settings: Settings, sources: dict[str, str], given: dict, words: list[
             pass
         teller.summary()
     return 0
+
+
+def _stories(model: Model, prompt: Prompt, settings: Settings, *, reference: bool = False) -> list[Story]:
+    gate = open_gate(settings.gate)
+    seeds = [1 + (settings.seed + number - 1) % (2**64 - 1) for number in range(settings.stories)]  # never 0
+    return [Story(model, prompt, replace(settings, seed=seed), gate=gate, reference=reference) for seed in seeds]
+
+
+def _tell_all(stories: list[Story], teller: Teller, settings: Settings, prompt: Prompt | None, model: Model) -> None:
+    """Tell them one after another. With their prompt given, the last that was begun is remembered."""
+    try:
+        for story in stories:
+            if story is not stories[0]:
+                teller.summary()
+            try:
+                teller.tell(story, last=story is stories[-1])
+            finally:
+                if prompt:
+                    config.remember(replace(settings, seed=story.seed), *prompt, model.info.crc32)
+            if teller.stopped:
+                break
+    finally:
+        teller.close()
 
 
 def _prompt(model: Model, given: dict, words: list[str], again: config.Last | None) -> Prompt:
@@ -338,36 +349,85 @@ def _open_captions(given: dict) -> Iterator:
 
 
 def _open_player(settings: Settings, sources: dict[str, str], given: dict, page: Page, captions: list):
-    """The player, or None where there is no voice and nobody insists on one."""
+    """Somebody who speaks; None where there is no espeak-ng, and nobody insists on one."""
+    from .speech import Player
+
+    if not (voice := _open_voice(settings, given)):
+        return None
+    player = Player(voice, _open_sink(settings, sources, given, voice.rate), volume=settings.volume, notice=page.notice,
+                    **_listeners(page, *captions))
+    _follow(page, player)
+    return player
+
+
+def _open_voice(settings: Settings, given: dict):
     from . import speech
     from .speech.espeak import NoEspeak
 
     try:
-        voice = speech.open_voice(settings.speech, voice=settings.voice, rate_wpm=settings.rate,
-                                  pitch=settings.pitch)
+        return speech.open_voice(settings.speech, voice=settings.voice, rate_wpm=settings.rate, pitch=settings.pitch)
     except NoEspeak as error:
         if any(name in given for name in SPOKEN) or settings.speech != "auto":
             raise
         say(f"duostory: the story is only printed: {error}")
         return None
+
+
+def _open_sink(settings: Settings, sources: dict[str, str], given: dict, rate: int):
+    """Where sound goes: if nobody has named a device, and there is none, into a file."""
+    from . import speech
+
     wav = given.get("wav")
     try:
-        sink = speech.open_sink("wav" if wav else settings.sink, voice.rate, device=settings.device, wav=wav)
+        return speech.open_sink("wav" if wav else settings.sink, rate, device=settings.device, wav=wav)
     except speech.NoSoundDevice:
         if sources["sink"] != "default" or sources["device"] != "default":
             raise
-        sink = speech.WavSink(f"story-{settings.seed}.wav", voice.rate, new=True)
-        say(f"duostory: there is no sound device, so the story is spoken into {sink.path}")
+    sink = speech.WavSink(f"story-{settings.seed}.wav", rate, new=True)
+    say(f"duostory: there is no sound device, so the story is spoken into {sink.path}")
+    return sink
 
+
+def _listeners(*pages) -> dict:
+    """What a player tells, to all `pages`."""
     def word(*told) -> None:
-        for listener in (page, *captions):
-            listener.word(*told)
+        for page in pages:
+            page.word(*told)
 
     def spoken(*told) -> None:
-        for listener in (page, *captions):
-            listener.spoken(*told)
+        for page in pages:
+            page.spoken(*told)
 
-    player = speech.Player(voice, sink, on_word=word, on_spoken=spoken, volume=settings.volume, notice=page.notice)
-    if voice.tells_words and player.on_device:
+    return {"on_word": word, "on_spoken": spoken}
+
+
+def _follow(page: Page, player) -> None:
+    if player.voice.tells_words and player.on_device:
         page.follow(player)
-    return player
+
+
+# --- Conversing -----------------------------------------------------------------------------------
+
+
+def _converse(settings: Settings, sources: dict[str, str], given: dict) -> int:
+    """Hear wishes and tell stories, until good night, the end of the file, or a signal."""
+    from .hearing.conversation import open_conversation
+
+    settings = replace(settings, seed=settings.seed)
+    page = JsonPage() if "json" in given else Page()
+    with contextlib.ExitStack() as stack:
+        mouth = None if settings.silent else _open_mouth(settings, sources, given, page)
+        if mouth:
+            stack.enter_context(contextlib.closing(mouth))
+        files = given.get("mic_file", [])
+        conversation = stack.enter_context(contextlib.closing(
+            open_conversation(settings, mouth, page, files=files, save=given.get("save_audio"))))
+        with contextlib.suppress(Terminated):
+            if not files:
+                conversation.greet()
+            while command := conversation.next():
+                if command.kind == GOOD_NIGHT or not _tell_heard(command, conversation, settings, given, mouth, page):
+                    return 0
+        if files and not conversation.settled:
+            raise StoryError(...)
+    return 0
