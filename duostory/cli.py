@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -31,6 +32,7 @@ from .wish import Prompt, prompt_for
 
 HELP = """\
 usage: duostory [CHECKPOINT] [options] [WISH ...]
+       duostory --mic [options]               (a spoken wish; see --mic --help)
        duostory convert | export | models | eval | bench   (see --help of each)
 
 Makes up a story about WISH, and tells it in print and aloud:
@@ -45,8 +47,7 @@ Makes up a story about WISH, and tells it in print and aloud:
   -i, --prompt TEXT     begin with exactly this TEXT; else WISH, else stdin
   --model FILE, -z, --tokenizer FILE   the CHECKPOINT; llama2.c's tokenizer.bin
   --gate FILE           a list of words that no story may have, or off (ours)
-  --silent, --wav FILE  do not speak; speak into a WAV file
-  --srt FILE, --vtt FILE   the story with its times, for subtitles
+  --silent, --wav FILE, --srt FILE, --vtt FILE   no voice; sound, and its text
   --speech, --voice, --rate, --pitch, --sink, --device, --[no-]earcons   sound
   --volume N            percent, kept; --min-volume, --max-volume are limits
   --[no-]the-end        close with "The end." (when speaking)
@@ -54,6 +55,29 @@ Makes up a story about WISH, and tells it in print and aloud:
   --again, --json       tell the last story again; print events, one a line
   --reference           llama2.c's output, byte for byte, with its defaults
   --kv f32|q8, --kernel NAME, --show-config, --version, --help
+"""
+
+MIC_HELP = """\
+usage: duostory --mic [options]
+
+Listens to a wish, asks back what it has heard, and tells the story. Then it
+waits for the next wish, until it hears "good night". Press Enter, and say:
+       tell me a story about a dragon
+       yes
+
+  --listen push         a button has to be pressed first (on a terminal)
+  --listen voice        whoever says a wish is heard (elsewhere)
+  --listen wake         "hey robot" comes before a wish
+  --button NAME,...     enter, key:DEVICE[:CODE] or gpio:LINE[:high] (enter)
+  --light NAME          of /sys/class/leds, or gpio:LINE: on while it listens
+  --mic-device NAME     a microphone, as arecord -L lists them (default)
+  --mic-file WAV        hear this file instead; may come more than once
+  --no-confirm          do not ask back what was heard for certain
+  --wishes grammar|free   what it knows, or any words, which it knows less well
+  --save-audio FOLDER   keep what was heard; nothing is kept without it
+
+All options of duostory --help but those for one wish hold as well.
+Everything else is in docs/listening.md.
 """
 
 SHORT = {"temperature": "-t", "topp": "-p", "seed": "-s", "steps": "-n", "prompt": "-i", "tokenizer": "-z"}
@@ -105,8 +129,10 @@ def _run(argv: list[str], begun: float) -> int:
         return _command(argv)
     given, words = _parse(argv)
     if "help" in given:
-        Page().write(HELP)
+        Page().write(MIC_HELP if "mic" in given else HELP)
         return 0
+    if "mic_file" in given:
+        given["mic"] = True
     _contradictions(given)
     checkpoint = words.pop(0) if words and _is_checkpoint(words[0]) else None
     if checkpoint and given.setdefault("model", checkpoint) != checkpoint:
@@ -115,6 +141,8 @@ def _run(argv: list[str], begun: float) -> int:
         raise UsageError("the story can begin with --prompt or be about a wish, not both; leave one out")
     if "again" in given and ("prompt" in given or words):
         raise UsageError("--again takes no wish; the last story has its own")
+    if "mic" in given and words:
+        raise UsageError("with --mic the wish is spoken; leave out the words")
     again = config.recall() if "again" in given else None
     settings, sources = _settings(given, again)
     if "show_config" in given:
@@ -128,6 +156,8 @@ def _run(argv: list[str], begun: float) -> int:
                              f"{option(name)} needs the voice, and silent is set ({sources['silent']})")
     if "volume" in given and "reference" not in given:
         config.keep_volume(settings.volume)
+    if "mic" in given:
+        return _converse(settings, sources, given)
     return _tell(settings, sources, given, words, again, begun)
 
 
@@ -161,14 +191,16 @@ def _parse(argv: list[str]) -> tuple[dict[str, str | bool], list[str]]:
                      formatter_class=lambda prog: argparse.HelpFormatter(prog, width=80))
     for key in (*FIELDS, "prompt", *SPOKEN):
         names = [SHORT[key], option(key)] if key in SHORT else [option(key)]
-        if key in ("the_end", "bedtime", "earcons"):
+        if key in ("the_end", "bedtime", "earcons", "confirm"):
             parser.add_argument(*names, action=argparse.BooleanOptionalAction)
         elif key == "silent":
             parser.add_argument(*names, action="store_true")
         else:
             parser.add_argument(*names)
-    for key in ("json", "again", "reference", "show_config", "version"):
+    for key in ("json", "again", "reference", "mic", "show_config", "version"):
         parser.add_argument(option(key), action="store_true")
+    parser.add_argument("--mic-file", action="append")
+    parser.add_argument("--save-audio")
     parser.add_argument("-h", "--help", action="store_true")
     options, last_words = _bind(parser, argv)
     given, words = parser.parse_known_args(options)
@@ -197,9 +229,13 @@ def _contradictions(given: dict) -> None:
     told = [name for name in (*SPOKEN, "the_end", "again", "json", "gate", "stories", "bedtime") if given.get(name)]
     if "reference" in given and told:
         raise UsageError(f"{option(told[0])} is not for --reference, which does what llama2.c does")
-    for name in SPOKEN:
+    if "mic" in given and (other := [name for name in ("prompt", "again", "reference", "srt", "vtt") if name in given]):
+        raise UsageError(f"--mic and {option(other[0])} exclude each other")
+    if "save_audio" in given and "mic" not in given:
+        raise UsageError("--save-audio keeps what is heard with --mic")
+    for name in (*SPOKEN, "save_audio"):
         if given.get(name) == "":
-            raise UsageError(f"{option(name)} needs the name of a file")
+            raise UsageError(f"{option(name)} needs the name of a {'folder' if name == 'save_audio' else 'file'}")
     files = [os.path.realpath(given[name]) for name in SPOKEN if name in given]
     if len(set(files)) < len(files):
         raise UsageError("the sound and its captions need a file each; give them different names")
@@ -354,7 +390,7 @@ def _open_player(settings: Settings, sources: dict[str, str], given: dict, page:
 
     if not (voice := _open_voice(settings, given)):
         return None
-    player = Player(voice, _open_sink(settings, sources, given, voice.rate), volume=settings.volume, notice=page.notice,
+    player = Player(voice, _open_sink_or_file(settings, sources, given, voice.rate), volume=settings.volume, notice=page.notice,
                     **_listeners(page, *captions))
     _follow(page, player)
     return player
@@ -373,13 +409,19 @@ def _open_voice(settings: Settings, given: dict):
         return None
 
 
-def _open_sink(settings: Settings, sources: dict[str, str], given: dict, rate: int):
-    """Where sound goes: if nobody has named a device, and there is none, into a file."""
-    from . import speech
+def _open_sink(settings: Settings, given: dict, rate: int):
+    from .speech import open_sink
 
     wav = given.get("wav")
+    return open_sink("wav" if wav else settings.sink, rate, device=settings.device, wav=wav)
+
+
+def _open_sink_or_file(settings: Settings, sources: dict[str, str], given: dict, rate: int):
+    """Where sound goes: into a file where there is no device, and nobody has named one."""
+    from . import speech
+
     try:
-        return speech.open_sink("wav" if wav else settings.sink, rate, device=settings.device, wav=wav)
+        return _open_sink(settings, given, rate)
     except speech.NoSoundDevice:
         if sources["sink"] != "default" or sources["device"] != "default":
             raise
@@ -410,24 +452,66 @@ def _follow(page: Page, player) -> None:
 
 
 def _converse(settings: Settings, sources: dict[str, str], given: dict) -> int:
-    """Hear wishes and tell stories, until good night, the end of the file, or a signal."""
-    from .hearing.conversation import open_conversation
+    """Hear wishes and tell stories until it is good night, the end of the files, or a signal."""
+    from .hearing.session import open_conversation
 
-    settings = replace(settings, seed=settings.seed)
-    page = JsonPage() if "json" in given else Page()
-    with contextlib.ExitStack() as stack:
+    with _open_model(settings):
+        open_gate(settings.gate)  # so that what is wrong with them is said now
+    page, files = JsonPage() if "json" in given else Page(), given.get("mic_file", ())
+    with contextlib.ExitStack() as opened, contextlib.suppress(Terminated):
         mouth = None if settings.silent else _open_mouth(settings, sources, given, page)
         if mouth:
-            stack.enter_context(contextlib.closing(mouth))
-        files = given.get("mic_file", [])
-        conversation = stack.enter_context(contextlib.closing(
+            opened.enter_context(contextlib.closing(mouth))
+        conversation = opened.enter_context(contextlib.closing(
             open_conversation(settings, mouth, page, files=files, save=given.get("save_audio"))))
-        with contextlib.suppress(Terminated):
-            if not files:
-                conversation.greet()
-            while command := conversation.next():
-                if command.kind == GOOD_NIGHT or not _tell_heard(command, conversation, settings, given, mouth, page):
-                    return 0
-        if files and not conversation.settled:
-            raise StoryError(...)
+        conversation.greet()
+        while (command := conversation.next()) and command.kind != "good night":
+            if not _tell_heard(command, conversation, settings, given, mouth):
+                return 0
+        if files and not conversation.understood:
+            raise StoryError("nothing was understood in " + ", ".join(files))
+        if files and conversation.unanswered:
+            raise StoryError("the recording ends before the wish was confirmed; let it end with a yes, or use --no-confirm")
     return 0
+
+
+def _open_mouth(settings: Settings, sources: dict[str, str], given: dict, page: Page):
+    from .speech.mouth import Mouth
+
+    if not (voice := _open_voice(settings, given)):
+        return None
+    return Mouth(voice, _open_sink_or_file(replace(settings, seed=settings.seed or int(time.time())), sources, given, voice.rate),
+                 partial(_open_sink, settings, given, voice.rate), settings.volume, signs=settings.earcons, notice=page.notice)
+
+
+def _tell_heard(command, conversation, settings: Settings, given: dict, mouth) -> bool:
+    """Tell what was wished for, until the button stops it. Whether there may be more tonight."""
+    from .hearing.dialogue import TEXTS
+
+    began = time.monotonic()
+    with contextlib.ExitStack() as opened:
+        try:
+            again = config.recall() if command.kind == "again" else None
+            if again:
+                settings, _ = _settings(given, again)
+            settings = replace(settings, seed=settings.seed or int(time.time()), volume=mouth.volume if mouth else settings.volume)
+            model = opened.enter_context(_open_model(settings))
+            prompt = _prompt(model, given, [], again) if again else prompt_for(command.text, model.metadata)
+            stories = _stories(model, prompt, settings)
+        except StoryError as error:
+            say(f"duostory: {error}")
+            conversation.say(TEXTS["never told" if command.kind == "again" else "unwanted"])
+            return True
+        page = _open_page(settings, given)
+        player = mouth and mouth.player(**_listeners(page))
+        if player:
+            _follow(page, player)
+        teller = Teller(page, player, settings, began)
+        try:
+            with conversation.telling(teller.stop):
+                _tell_all(stories, teller, settings, prompt, model)
+        except (KeyboardInterrupt, Terminated):
+            teller.summary()
+            raise
+        teller.summary()
+    return teller.stopped or not settings.bedtime

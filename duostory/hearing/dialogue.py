@@ -19,6 +19,9 @@ WISHES, YES_NO = "wishes", "yes-no"  # what can be listened for
 FAILURES = 2  # until three subjects are offered; one more starts a surprise story
 UNCLEAR = 2  # answers to a question, until they count as no
 VOLUME_STEP = 10  # percent
+# What is offered, three at a time: subjects of which the story model knows most.
+OFFERS = ("a dragon", "a robot", "a bear", "a princess", "a rabbit", "a pirate", "a kitten", "a frog", "a fairy",
+          "a train", "an owl", "a monkey")
 
 # All that is said, in short sentences that a child understands.
 TEXTS = {
@@ -28,7 +31,7 @@ TEXTS = {
     "story?": "A story about {what}. Yes?",
     "surprise?": "A surprise story. Yes?",
     "again?": "The last story again. Yes?",
-    "good_night?": "Shall I go to sleep? Yes?",
+    "good night?": "Shall I go to sleep? Yes?",
     "yes or no": "Please say yes or no.",
     "not understood": "I did not understand.",
     "quiet": "You are very quiet. Please come closer.",
@@ -44,7 +47,7 @@ TEXTS = {
     "softer": "I am softer now.",
     "softest": "I can't be softer.",
     "surprise": "Then I have a surprise for you.",
-    "good_night": "Good night.",
+    "good night": "Good night.",
     "never told": "I have not told a story yet.",
     "unwanted": "I don't tell stories like that.",
 }
@@ -95,7 +98,7 @@ class Dialogue:
         for failures in range(1, FAILURES + 2):
             answer = yield from self._ask(text, question, WISHES)
             command, why = answer.command, ""
-            if command is None or command.kind in ("yes", "no"):
+            if command is None or command.kind in ("yes", "no"):  # which are no wishes
                 command, why = None, TEXTS[answer.level if answer.level in ("quiet", "clipped") else "not understood"]
             elif self._confirm or not answer.confident:
                 command = yield from self._confirmed(command)
@@ -104,7 +107,7 @@ class Dialogue:
             if failures == FAILURES:
                 question = self._offer()
             text = _join(why, question)
-        return Done(_join(why, TEXTS["surprise"]), Command("surprise", (), ""))
+        return Done(_join(why, TEXTS["surprise"]), Command("surprise"))
 
     def _offer(self) -> str:
         first, second, third = (next(self._offers) for _ in range(3))

@@ -1,6 +1,5 @@
 """A mouth: says a sentence now and then, and lets go of the sound device in between, so that a microphone can have it."""
 
-import contextlib
 import time
 from collections.abc import Callable
 
@@ -10,18 +9,16 @@ from duostory.speech.sinks import NoSoundDevice, NullSink, Sink
 
 
 class Mouth:
-    """Speaks with `voice`, at `volume` percent, on what `open_sink` opens: a device each time anew, a file once.
+    """Speaks with `voice`, at `volume` percent, on `sink`: into a file, or on a device, which `reopen` opens for the next time.
 
-    With `signs` there are earcons on a device. Raises NoSoundDevice where the first one does not open. A device that has
-    gone since is waited for, which is told to `notice`.
+    A device that has gone by then is waited for, which is told to `notice`. With `signs` there are earcons on a device.
     """
 
-    def __init__(self, voice: Voice, open_sink: Callable[[], Sink], volume: int, *, signs: bool = True,
+    def __init__(self, voice: Voice, sink: Sink, reopen: Callable[[], Sink], volume: int, *, signs: bool = True,
                  notice: Callable[[str], None] = lambda _: None) -> None:
         self.volume = volume  # of what is said from now on
-        self._voice, self._open, self._signs, self._notice = voice, open_sink, signs, notice
-        self._next: Sink | None = open_sink()
-        self._file = None if self._next.buffer else self._next
+        self._voice, self._reopen, self._signs, self._notice = voice, reopen, signs, notice
+        self._file, self._next = (None, sink) if sink.buffer else (sink, None)
 
     def player(self, **options) -> Player:
         """A player for a story, with the `options` of Player, to be closed by whoever asks for it."""
@@ -42,23 +39,23 @@ class Mouth:
     def _sink(self) -> Sink:
         if self._file:
             return _Turn(self._file)
-        sink, self._next = self._next or self._opened(), None
+        sink, self._next = self._next, None
+        until = None
+        while not sink:
+            try:
+                sink = self._reopen()
+            except NoSoundDevice as missing:
+                if not until:
+                    self._notice(f"{missing}; I wait until it is back")
+                until = until or time.monotonic() + AWAY
+                if time.monotonic() > until:
+                    raise
+                time.sleep(RETRY)
         return sink
-
-    def _opened(self) -> Sink:
-        with contextlib.suppress(NoSoundDevice):
-            return self._open()
-        self._notice("the sound device has gone; I wait until it is back")
-        until = time.monotonic() + AWAY
-        while time.monotonic() < until:
-            time.sleep(RETRY)
-            with contextlib.suppress(NoSoundDevice):
-                return self._open()
-        return self._open()
 
     def close(self) -> None:
         """Complete the file."""
-        for sink in filter(None, (self._file, self._next)):
+        if sink := self._file or self._next:
             sink.close()
 
 

@@ -4,8 +4,11 @@ from itertools import cycle
 
 import pytest
 
-from duostory.hearing.dialogue import Answer, Dialogue, turned
-from duostory.hearing.grammar import meaning
+from duostory.hearing.dialogue import OFFERS, Answer, Dialogue, turned
+from duostory.hearing.grammar import Heard
+from tests.conftest import ROOT
+
+meaning = Heard(ROOT / "models" / "heard.txt").meaning
 
 NOTHING = Answer(None, voice=False)  # nobody says anything
 DEAF = Answer(None, voice=False, level="silent")  # and nobody could be heard
@@ -41,7 +44,7 @@ OFFER = "I know stories about a dragon, a robot and a bear. Which one?"
     (["tell me a story about a dragon and a cat", "yes"], ["", "A story about a dragon and a cat. Yes?", ""],
      ("story", "dragon", "cat")),
     (["again", "yes"], ["", "The last story again. Yes?", ""], ("again",)),
-    (["good night", "yes"], ["", "Shall I go to sleep? Yes?", "Good night."], ("good_night",)),
+    (["good night", "yes"], ["", "Shall I go to sleep? Yes?", "Good night."], ("good night",)),
     # no, and another wish; a wish right away; both wishes wrong
     ([DRAGON, "no", "tell me a story about a cat", "yes"], ["", STORY, WISH, "A story about a cat. Yes?", ""], ("story", "cat")),
     ([DRAGON, "a cat", "yes"], ["", STORY, "A story about a cat. Yes?", ""], ("story", "cat")),
@@ -80,7 +83,7 @@ def test_dialogues(answers, said, command):
 
 @pytest.mark.parametrize("answers, said, command", [
     ([DRAGON], ["", ""], ("story", "dragon")),
-    (["good night"], ["", "Good night."], ("good_night",)),
+    (["good night"], ["", "Good night."], ("good night",)),
     ([f"{DRAGON}?", "yes"], ["", STORY, ""], ("story", "dragon")),  # not heard for certain
     ([MUMBLE, DRAGON], ["", NOT_UNDERSTOOD, ""], ("story", "dragon")),
     ([NOTHING, NOTHING], ["", f"Is anybody there? {WISH}", "Then I wait."], None),
@@ -91,7 +94,7 @@ def test_dialogues_of_the_impatient(answers, said, command):
 
 def test_three_others_are_offered_the_next_time():
     offers = cycle(["a dragon", "a robot", "a bear", "the moon", "a cat", "an owl"])
-    dialogue = Dialogue(offers, str)
+    dialogue = Dialogue(offers, str.format)
     seen = []
     for _ in range(2):
         talk = dialogue.talk()
@@ -111,3 +114,9 @@ def test_three_others_are_offered_the_next_time():
 ])  # fmt: skip
 def test_the_volume_keeps_its_limits(kind, volume, low, high, turned_to, said):
     assert turned(kind, volume, low, high) == (turned_to, said)
+
+
+@pytest.mark.parametrize("offer", OFFERS)
+def test_what_is_offered_can_be_said(offer):
+    command = meaning(offer)
+    assert command.kind == "story" and command.text == offer
