@@ -155,6 +155,8 @@ class Conversation:
         recogniser = self._need_recogniser()
         recogniser.use(ask.listen_for)
         pause = PAUSE_S if ask.listen_for == WISHES else ANSWER_PAUSE_S
+        if self._button:
+            self._button.pressed()  # before, while the robot spoke: that is past
         while True:
             if self._light:
                 self._light.on()
@@ -189,6 +191,8 @@ class Conversation:
     def _understood(self, heard: Heard) -> Answer:
         """What is meant."""
         hypothesis, level = heard.hypothesis, heard.level.verdict
+        if not hypothesis and heard.ended == "button":
+            return Answer(Command("stop"))
         command = self._recogniser.meaning(hypothesis.text) if hypothesis else None
         if hypothesis:
             self._page.event("heard", text=hypothesis.text, command=command and command.kind,

@@ -20,8 +20,6 @@ from duostory.hearing.listening import Listener
 from duostory.page import Page
 from duostory.speech.mouth import Mouth
 
-AWAKE = ("push", "voice", "wake")  # what begins the listening
-
 
 def open_conversation(settings: Settings, mouth: Mouth | None, page: Page, *, files: Sequence[str] = (),
                       save: str | None = None) -> Conversation:
@@ -34,8 +32,6 @@ def open_conversation(settings: Settings, mouth: Mouth | None, page: Page, *, fi
     keep = _keeper(save) if save else None
     way = settings.listen if settings.listen != "auto" else _way(settings, files)
     with contextlib.ExitStack() as opened:
-        source = opened.enter_context(contextlib.closing(
-            open_source("wav" if files else settings.sink, device=settings.mic_device, wavs=tuple(files))))
         button = light = None
         if way == "push":
             from duostory.hearing.buttons import open_button
@@ -45,7 +41,8 @@ def open_conversation(settings: Settings, mouth: Mouth | None, page: Page, *, fi
             from duostory.hearing.light import Light
 
             light = opened.enter_context(contextlib.closing(Light(settings.light)))
-        Recogniser.check()
+        source = opened.enter_context(contextlib.closing(
+            open_source("wav" if files else settings.sink, device=settings.mic_device, wavs=tuple(files))))
         dialogue = Dialogue(islice(cycle(OFFERS), int(time.time()) % len(OFFERS), None), _turner(settings, mouth),
                             confirm=settings.confirm)
         conversation = Conversation(
