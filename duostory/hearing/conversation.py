@@ -23,7 +23,7 @@ from duostory.hearing.grammar import Command
 from duostory.hearing.light import Light
 from duostory.hearing.listening import BEGIN_S, PAUSE_S, Heard, Listener
 from duostory.hearing.sources import DeviceGone, NoMicrophone
-from duostory.page import Page, say
+from duostory.page import INFO, Page, say
 from duostory.speech.mouth import Mouth
 
 # An answer begins sooner than a wish, and is a word or two: whoever pauses has finished.
@@ -40,6 +40,7 @@ class Conversation:
     and other talk is passed over. With neither, whatever is heard next is taken for a wish. Without a `mouth` everything
     is printed only. `keep` is given the sound of all that was heard.
 
+    greeting -- what to say when it can be used
     understood -- how many sentences made sense
     unanswered -- whether the last question had no answer when it was over
     """
@@ -48,21 +49,21 @@ class Conversation:
                  *, greeting: str = "", button: Button | None = None, hands_free: bool = False,
                  light: Light | None = None, keep: Callable[[bytes], None] | None = None) -> None:
         self._listener, self._open, self._dialogue, self._mouth, self._page = listener, open_recogniser, dialogue, mouth, page
-        self._greeting, self._button, self._hands_free, self._light, self._keep = greeting, button, hands_free, light, keep
+        self.greeting, self._button, self._hands_free, self._light, self._keep = greeting, button, hands_free, light, keep
         self._recogniser = None
         self._stopped = False
         self.understood, self.unanswered = 0, False
 
     def greet(self) -> None:
         """Say that it can be used now, and how."""
-        if self._greeting:
+        if self.greeting:
             self.say("", "ready")
-            self.say(self._greeting)
+            self.say(self.greeting)
 
     def say(self, text: str, earcon: str = "") -> None:
         """Print and speak `text`, then play the earcon; return when both have been heard."""
         if text:
-            say(text)
+            say(text, INFO)
         if self._mouth:
             self._mouth.say(text, earcon)
 
