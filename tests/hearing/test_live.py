@@ -29,8 +29,8 @@ class Room:
         self._card, self._speaker, self._said = card, speaker, card.config.with_name("said")
         self.lines: list[str] = []
         self._terminal, terminal = os.openpty()
-        self.process = subprocess.Popen(command("--mic", *args), cwd=home, stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                        env=environment(home, ALSA_CONFIG_PATH=str(card.config)))
+        self.process = subprocess.Popen(command("--mic", *args), cwd=home, env=environment(home, ALSA_CONFIG_PATH=str(card.config)),
+                                        stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         os.close(terminal)
         self._opened = self._until(self._is_open) and time.monotonic()
 
