@@ -485,7 +485,8 @@ def _open_mouth(settings: Settings, sources: dict[str, str], given: dict, page: 
 
     if not (voice := _open_voice(settings, given)):
         return None
-    return Mouth(voice, _open_sink_or_file(replace(settings, seed=settings.seed or int(time.time())), sources, given, voice.rate),
+    settings = replace(settings, seed=settings.seed or int(time.time()))  # for the name of a file
+    return Mouth(voice, _open_sink_or_file(settings, sources, given, voice.rate),
                  partial(_open_sink, settings, given, voice.rate), settings.volume, signs=settings.earcons, notice=page.notice)
 
 
@@ -499,7 +500,9 @@ def _tell_heard(command, conversation, settings: Settings, given: dict, mouth) -
             again = config.recall() if command.kind == "again" else None
             if again:
                 settings, _ = _settings(given, again)
-            settings = replace(settings, seed=settings.seed or int(time.time()), volume=mouth.volume if mouth else settings.volume)
+            settings = replace(settings, seed=settings.seed or int(time.time()))
+            if mouth:
+                settings = replace(settings, volume=mouth.volume)
             model = opened.enter_context(open_model(settings))
             prompt = _prompt(model, given, [], again) if again else prompt_for(command.text, model.metadata)
             stories = _stories(model, prompt, settings)

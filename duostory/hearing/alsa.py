@@ -3,9 +3,8 @@
 import time
 from errno import EAGAIN, ENODEV, EPIPE
 
-from duostory import StoryError
 from duostory._alsa import ffi
-from duostory.hearing.sources import BLOCK, RATE, NoMicrophone
+from duostory.hearing.sources import BLOCK, RATE, NoMicrophone, stalled
 from duostory.speech import alsa
 
 _LEAST_S = 0.005  # that is worth sleeping for
@@ -42,7 +41,7 @@ class AlsaSource(alsa.Pcm):
             elif lib.snd_pcm_state(self._pcm) == lib.SND_PCM_STATE_DISCONNECTED:  # plugins may be silent about that
                 self._recover(-ENODEV)
             elif time.monotonic() - alive > alsa.STALL_S:
-                raise StoryError(f'the microphone "{self.device}" gives no sound any more; pull it out and plug it in again')
+                raise stalled(self.device)
             if position < BLOCK:
                 time.sleep(max(_LEAST_S, (BLOCK - position) / RATE))
         return bytes(ffi.buffer(self._block))

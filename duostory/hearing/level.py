@@ -11,7 +11,7 @@ from duostory._engine import ffi, lib
 
 FLOOR = -96.0  # dBFS; half a unit is the least that 16 bits can show
 SILENT = -66.0  # peak, dBFS: a microphone that is alive is louder than this in the most silent room
-QUIET = -45.0  # loudest block, dBFS: speech below this is not found for certain
+QUIET = -40.0  # rms of the loudest block, dBFS: 5 dB below this the endpointer begins to miss words
 CLIPPED = 0.002  # of the samples at the limit: more than one sharp consonant makes
 
 

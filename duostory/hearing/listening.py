@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from duostory.hearing.pocketsphinx import Endpointer, Hypothesis, Recogniser
 
 BEGIN_S = 8.0  # a child may think for so long before it begins,
-PAUSE_S = 0.6  # stop for so long between two words besides the 0.3 s in which the endpointer notices,
+PAUSE_S = 0.5  # be silent for so long between two words, besides the 0.4 s after which the endpointer says so,
 LONGEST_S = 10.0  # and speak for so long
 _LEAD_S = 0.45  # before the endpointer is sure, and a little more: no first consonant is lost
 

@@ -2,13 +2,14 @@
 
 import time
 
-from duostory import StoryError
-from duostory.hearing.sources import BLOCK, RATE, NoMicrophone
+from duostory.hearing.sources import BLOCK, RATE, NoMicrophone, stalled
 from duostory.speech import portaudio
+
+_STUCK_S = 0.5  # after an overrun PortAudio has nothing more until a read, which can't be interrupted, or a new start
 
 
 class PyAudioSource(portaudio.PortAudio):
-    """Records from an input device. It does not count overruns, of which PyAudio tells nothing that leaves the stream open.
+    """Records from an input device.
 
     Raises NoMicrophone where it does not open, DeviceGone where it fails later, StoryError where it stalls.
     """
@@ -16,9 +17,9 @@ class PyAudioSource(portaudio.PortAudio):
     KIND, DIRECTION, PERIOD_S, UNOPENED = "microphone", "input", 0.1, NoMicrophone
 
     live = True
-    overruns = 0
 
     def __init__(self, device: str) -> None:
+        self.overruns = 0
         super().__init__(device, RATE)
 
     def reopen(self) -> None:
@@ -26,16 +27,19 @@ class PyAudioSource(portaudio.PortAudio):
         self.buffer = self._stream.get_input_latency()
 
     def read(self) -> bytes:
-        begun = time.monotonic()
+        begun = started = time.monotonic()
         try:
             if self._stream.is_stopped():
                 self._stream.start_stream()
-            # A read that waits can't be interrupted.
             while (missing := BLOCK - self._stream.get_read_available()) > 0:
-                if time.monotonic() - begun > portaudio.STALL_S:
-                    raise StoryError(
-                        f'the microphone "{self.device}" gives no sound any more; pull it out and plug it in again')
-                time.sleep(missing / RATE)
+                now = time.monotonic()
+                if now - begun > portaudio.STALL_S:
+                    raise stalled(self.device)
+                if now - started > _STUCK_S:
+                    self._stream.stop_stream()
+                    self._stream.start_stream()
+                    self.overruns, started = self.overruns + 1, now
+                time.sleep(min(missing / RATE, portaudio.POLL_S))
             return self._stream.read(BLOCK, exception_on_overflow=False)
         except OSError as error:
             raise self._gone(error) from None

@@ -24,6 +24,10 @@ class NoMicrophone(StoryError):
     """A microphone cannot be opened; a file would still work."""
 
 
+def stalled(device: str) -> StoryError:
+    return StoryError(f'the microphone "{device}" gives no sound any more; pull it out and plug it in again')
+
+
 class Source(Protocol):
     """Gives signed 16 bit little-endian mono samples, RATE a second.
 

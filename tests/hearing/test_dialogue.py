@@ -66,7 +66,8 @@ OFFER = "I know stories about a dragon, a robot and a bear. Which one?"
                                      "Then I have a surprise for you."], ("surprise",)),
     # for somebody who says nothing there is no story
     ([NOTHING, NOTHING], ["", f"Is anybody there? {WISH}", "Then I wait."], None),
-    ([NOTHING, DRAGON, NOTHING, NOTHING], ["", f"Is anybody there? {WISH}", STORY, f"Is anybody there? {STORY}", "Then I wait."], None),
+    ([NOTHING, DRAGON, NOTHING, NOTHING],
+     ["", f"Is anybody there? {WISH}", STORY, f"Is anybody there? {STORY}", "Then I wait."], None),
     ([MUMBLE, MUMBLE, NOTHING, NOTHING], ["", NOT_UNDERSTOOD, f"I did not understand. {OFFER}", f"Is anybody there? {OFFER}",
                                           "Then I wait."], None),
     ([DEAF], ["", "I can't hear you. Is the microphone on?"], None),
