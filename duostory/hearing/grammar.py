@@ -179,3 +179,34 @@ class _Spoken:
 def _plural_phones(singular: str) -> str:
     last = singular.split()[-1]
     return "IH Z" if last in _SIBILANTS else "S" if last in _VOICELESS else "Z"
+
+
+def made(heard: Heard, dictionary: Path) -> Path:
+    """The folder in the cache with what write() makes of these; made again when the list, the dictionary or this changes."""
+    import hashlib
+    import os
+    import tempfile
+
+    from duostory.folders import user_folder
+
+    cache = user_folder("XDG_CACHE_HOME", ".cache")
+    if not cache:
+        raise StoryError("there is no home folder to keep the grammar in: set XDG_CACHE_HOME to a folder")
+    digest = hashlib.sha256()
+    try:
+        for path in (heard.path, dictionary, Path(__file__)):
+            digest.update(path.read_bytes())
+        folder = Path(cache, "hearing", digest.hexdigest()[:16])
+        if folder.is_dir():
+            return folder
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(dir=folder.parent))
+        write(heard, dictionary, work)
+        try:
+            os.rename(work, folder)
+        except OSError:
+            if not folder.is_dir():  # another process may have been as fast
+                raise
+    except OSError as error:
+        raise StoryError(f"cannot make the grammar: {error.filename}: {error.strerror}") from error
+    return folder
