@@ -64,14 +64,18 @@ class Ear:
 
     def _live(self) -> None:
         while self._mic:
+            from ..hearing.pocketsphinx import NoPocketsphinx
+
             try:
                 self._converse()
             except StoryError as error:
+                self._mic = not isinstance(error, NoPocketsphinx)  # which does not come with a plug
                 if not self._troubles:
                     self._loop.call(self._loop.greet)
                 self._say_once(error)
             self._conversation = None
-            self._wait_for_presses(LOOK)
+            if self._mic:
+                self._wait_for_presses(LOOK)
         self._wait_for_presses(None)
 
     def _say_once(self, error: StoryError) -> None:
