@@ -9,6 +9,7 @@ import contextlib
 import os
 import selectors
 import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -52,16 +53,18 @@ def run(args: argparse.Namespace) -> int:
     """Serves until a signal ends it; returns the exit status."""
     given = {key: value for key, value in vars(args).items() if key in config.FIELDS}
     config.check(given)
-    try:
+    status = 0
+    with contextlib.suppress(cli.Terminated):  # before it was ready
         listener = _listen()
         with contextlib.closing(listener) if listener else contextlib.nullcontext():
             _set_clock()
             config.sweep()
             for problem in config.damaged():
                 say(f"duostory: {problem}", WARNING)
-            return _serve(given, hasattr(args, "mic"), [orders.Lines(), *filter(None, [listener])])
-    except cli.Terminated:  # before it was ready
-        return 0
+            status = _serve(given, hasattr(args, "mic"), [orders.Lines(), *filter(None, [listener])])
+    if threading.active_count() > 1:  # an ear in the middle of a word: libraries may not be taken away under it
+        os._exit(status)
+    return status
 
 
 def _serve(given: dict[str, str | bool], mic: bool, sources: list) -> int:
@@ -277,6 +280,8 @@ class Loop:
         self._notifier.send("STOPPING=1", "STATUS=Leaving")
         if self._turn:
             self._turn.stop()
+        for follower in self._followers:
+            follower(True)  # so that nobody listens any more
         self._keep_clock()
         if self._turn:
             self._turn.join(LEAVE)

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from duostory import config
+from duostory.service import clock
 from tests.teller import ROOT, command, environment, run
 
 UNHEARD = {"DUOSTORY_SILENT": "1"}
@@ -299,6 +301,39 @@ def test_logs_for_the_journal_have_levels(tmp_path, story_model):
                            cwd=tmp_path, stdin=subprocess.DEVNULL, stderr=journal)
             journal.seek(0)
             assert journal.read().startswith(level + b"duostory: ")
+
+
+# --- The clock ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def clock_state(tmp_path, monkeypatch):
+    """A state folder; and what would be done to the clock of this machine, which has to stay as it is."""
+    done = []
+    monkeypatch.setattr(time, "clock_settime", lambda which, seconds: done.append((which, seconds)))
+    return {"STATE_DIRECTORY": str(tmp_path)}, done
+
+
+def test_a_clock_that_nobody_has_set_goes_on_where_it_was(clock_state, monkeypatch):
+    environ, done = clock_state
+    assert clock.keep(environ) is None
+    kept = config.kept_number("clock", environ)
+    monkeypatch.setattr(time, "time", lambda: 5.0)  # 1970, as after power on
+    assert clock.restore(environ) == kept - 5 and done == [(time.CLOCK_REALTIME, kept)]
+
+
+@pytest.mark.parametrize("kept, goes_on", [(10**9, False), (4 * 10**9, True), (5 * 10**9, False), (None, False)])
+def test_a_clock_that_is_right_or_has_a_battery_stays(clock_state, monkeypatch, kept, goes_on):
+    environ, done = clock_state
+    if kept:
+        config.keep_number("clock", kept, environ)
+    monkeypatch.setattr(clock, "goes_on", lambda: goes_on)
+    assert clock.restore(environ) == 0 and done == []
+
+
+def test_the_time_is_kept_at_the_end(unheard):
+    unheard.end()
+    assert abs(int(unheard.state("clock")) - time.time()) < 60
 
 
 # --- Memory ---------------------------------------------------------------------------------------
