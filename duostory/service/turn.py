@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import sys
 import time
 from collections.abc import Callable
@@ -21,13 +22,14 @@ FAILED = "I cannot do that. Ask me for something else."
 
 
 class Audience(Page):
-    """Who reads a story of the service: its own stdout, and the client who asked. Neither can stop it by not reading."""
+    """Who reads a story of the service: its own stdout, and the client who asked. Neither can hold it up by not reading: who
+    does not, as on a terminal after Ctrl-S, misses a part of it."""
 
     def __init__(self, client: Client | None) -> None:
         self._client, self._ended = client, True
 
     def write(self, text: str) -> None:
-        if sys.stdout:
+        if sys.stdout and select.select([], [1], [], 0)[1]:
             with contextlib.suppress(StoryError, BrokenPipeError):
                 sys.stdout.write(text)
         if self._client:

@@ -1,6 +1,8 @@
 """The service as its users and the service manager see it: a process, sockets, signals, and a sound card in real time."""
 
 import contextlib
+import ctypes
+import fcntl
 import os
 import re
 import resource
@@ -18,6 +20,7 @@ from duostory.service import clock
 from tests.teller import ROOT, command, environment, run
 
 UNHEARD = {"DUOSTORY_SILENT": "1"}
+PTRACE_SEIZE, PTRACE_INTERRUPT, WALL = 0x4206, 0x4207, 0x40000000  # of sys/ptrace.h and sys/wait.h
 PRESSED = struct.pack("@llHHi", 0, 0, 1, 28, 1)  # the struct input_event of a key that goes down
 READY = ["READY=1", "STATUS=Waiting for a wish"]
 
@@ -147,6 +150,13 @@ def test_a_service_that_was_killed_does_not_stand_in_the_way_of_the_next(unheard
     following = serve(**UNHEARD)
     following.wait(READY[0])
     assert following.tell("a", "cat").returncode == 0
+
+
+def test_who_does_not_read_does_not_hold_up_the_stories(unheard):
+    fcntl.fcntl(unheard.process.stdout, fcntl.F_SETPIPE_SZ, 4096)
+    assert sum(len(unheard.tell("a", "cat").stdout) for _ in range(16)) > 4096
+    status, told, _ = unheard.end()
+    assert status == 0 and 0 < len(told) <= 4096
 
 
 # --- With a voice ---------------------------------------------------------------------------------
@@ -282,13 +292,24 @@ def test_when_the_sound_card_is_stuck_the_pings_stop(serve, voice, card):
     service.wait("WATCHDOG=1")  # it was not the service that had ended
 
 
-def test_without_a_watchdog_a_service_that_is_stuck_ends_itself(serve, voice, card):
-    service = serve()
+def test_without_a_watchdog_a_service_whose_engine_is_stuck_ends_itself(serve, voice, card):
+    """The thread that makes the story up is held by its neck; what it has made up is still spoken, and then nothing more."""
+    service = serve("--rate", "450")
     service.wait(READY[0])
     heard_story(service, card, "a", "dragon")
-    card.state = "stuck"
-    assert service.process.wait(60) == 1
-    assert b"has to be started anew" in service.process.stderr.read()
+    _, turn, _player = sorted(int(thread) for thread in os.listdir(f"/proc/{service.process.pid}/task"))
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.ptrace.argtypes = [ctypes.c_long] * 4
+    if libc.ptrace(PTRACE_SEIZE, turn, 0, 0):
+        pytest.skip(f"needs the right to hold a thread: {os.strerror(ctypes.get_errno())}")
+    try:
+        assert libc.ptrace(PTRACE_INTERRUPT, turn, 0, 0) == 0
+        os.waitpid(turn, WALL)
+        assert b"has to be started anew" in service.process.stderr.read()  # to its end
+    finally:
+        service.process.kill()
+        os.waitpid(turn, WALL)  # or its process would never be gone
+    assert service.process.wait(10) == 1
 
 
 def test_logs_for_the_journal_have_levels(tmp_path, story_model):
