@@ -14,6 +14,7 @@ from .orders import Order
 from .robot import Robot
 from .turn import Audience
 
+READY = "I am ready. "  # as a greeting begins; the robot has said so
 LOOK = 3.0  # seconds between two looks for a microphone that is not there
 STORIES = {"story": "story", "surprise": "story", "again": "again"}  # orders, by the kind of a spoken command
 
@@ -70,8 +71,6 @@ class Ear:
                 self._converse()
             except StoryError as error:
                 self._mic = not isinstance(error, NoPocketsphinx)  # which does not come with a plug
-                if not self._troubles:
-                    self._loop.call(self._loop.greet)
                 self._say_once(error)
             self._conversation = None
             if self._mic:
@@ -90,7 +89,7 @@ class Ear:
         with closing(open_conversation(self._settings, Mouth(self._robot), Audience(None))) as conversation:
             self._conversation = conversation
             self._idle.clear()
-            self._loop.call(self._loop.greet, conversation.greeting)
+            self._loop.call(self._loop.greet, conversation.greeting.removeprefix(READY), "")
             while True:
                 with conversation.telling(partial(self._loop.call, self._loop.take, Order("stop"))):
                     self._idle.wait()

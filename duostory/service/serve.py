@@ -83,7 +83,7 @@ def _serve(given: dict[str, str | bool], mic: bool, sources: list) -> int:
         return os.EX_CONFIG
     with model, contextlib.closing(Notifier()) as notifier:
         robot = Robot(settings, sound, model, gate)
-        return Loop(robot, notifier).run([*sources, Ear(robot, mic)], greet=not mic)
+        return Loop(robot, notifier).run([*sources, Ear(robot, mic)])
 
 
 def _listen() -> orders.Listener | None:
@@ -157,10 +157,13 @@ class Loop:
         if order.client:
             order.client.finish(0)
 
-    def greet(self, words: str = READY) -> None:
-        """Say that the robot can be used now."""
+    def greet(self, words: str = READY, earcon: str = "ready") -> None:
+        """Say that the robot can be used now, unless it is being used."""
+        if self._next or self._turn and self._turn.telling:
+            return
+        self._next = self._new_turn(words=words, earcon=earcon)
         if not self._turn:
-            self._begin(self._new_turn(words=words, earcon="ready"))
+            self._start()
 
     def hung_up(self, client: Client) -> None:
         """Called when `client` has gone: who hears the story that it asked for?"""
@@ -220,17 +223,16 @@ class Loop:
 
     # --- The main loop ----------------------------------------------------------------------------
 
-    def run(self, sources: list, greet: bool = True) -> int:
-        """Serve until a signal comes; returns the exit status. Without `greet`, a source does that."""
+    def run(self, sources: list) -> int:
+        """Serve until a signal comes; returns the exit status."""
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._on_signal)
         signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
+        self._notifier.send("READY=1")
+        self.greet()
         for source in sources:
             source.attach(self)
-        self._notifier.send("READY=1")
-        if greet:
-            self.greet()
         tick = min(TICK, (self._notifier.watchdog or TICK) / 4)
         while not self._signal:
             for key, _ in self._selector.select(tick):
