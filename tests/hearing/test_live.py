@@ -97,7 +97,7 @@ def test_an_evening(room, card):
     room.say("tell me a story about a dragon")
     assert room.line() == STORY
     room.say("yes")  # in the middle of the question, when the robot is deaf
-    assert room.line() == f"Is anybody there? {STORY}"
+    assert room.line() == f"Is anybody there? Please come closer. {STORY}"
     room.listen()
     room.say("yes")
     assert room.process.stdout.readline().startswith(b"Once upon a time, there was a dragon")
