@@ -135,6 +135,7 @@ static void record(card_t *card, unsigned long n)
 static int run(card_t *card)
 {
     plug_t *plug = &card->plug;
+    if (plug->state == DISCONNECTED) return -ENODEV;
     if (plug->state != RUNNING && plug->state != DRAINING) return 0;
     double time = now();
     if (is(card, "unplugged")) {
