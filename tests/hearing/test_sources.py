@@ -305,7 +305,7 @@ def test_pyaudio_is_an_extra(monkeypatch):
 
 
 def test_pyaudio_records_flushes_and_loses_its_card(card, capfd):
-    pytest.importorskip("pyaudio")
+    pytest.importorskip("pyaudio", exc_type=ImportError)
     card.holds(1.0, RATE)
     card.says(10 * SECOND)
     with pytest.raises(NoMicrophone, match='no input device with "nosuch"'):
