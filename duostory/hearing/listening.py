@@ -53,42 +53,43 @@ class Listener:
     def listen(self, recogniser: Recogniser, timeout: float = BEGIN_S, *, longest: float = LONGEST_S,
                pause: float = PAUSE_S, button: Button | None = None) -> Heard:
         """Wait at most `timeout` for one to begin, and hear at most `longest` of it. Raises DeviceGone, StoryError."""
-        level, kept = Level(), bytearray()
-        lead: deque[bytes] = deque(maxlen=round(_LEAD_S / SECONDS))
-        at, begun, ceased = 0.0, None, None  # now; since when one speaks, and has been silent
+        level, given, ended = Level(), bytearray(), ""
+        lead: deque[bytes] = deque(maxlen=round(_LEAD_S / SECONDS))  # not yet, or perhaps not any more, speech
+        at, begun, ceased = 0.0, 0.0, 0.0  # now, since when one speaks, and has been silent; 0: not
         self.source.flush()
         self._endpointer.start()
-        ended = ""
         try:
             while not ended:
                 if button and button.pressed():
                     ended = "button"
-                    break
-                if not (block := self.source.read()):
+                elif not (block := self.source.read()):
                     ended = "end"
-                    break
-                at += SECONDS
-                level.add(block)
-                if self._meter:
-                    self._meter.show(level.rms, level.verdict == "clipped")
-                speaks = self._endpointer.feed(block) == "speech"
-                if begun is None:
+                else:
+                    at += SECONDS
+                    level.add(block)
+                    if self._meter:
+                        self._meter.show(level.rms, level.verdict == "clipped")
                     lead.append(block)
-                    if not speaks:
+                    if self._endpointer.feed(block) == "speech":
+                        if not begun:
+                            begun = at
+                            recogniser.start()
+                        sound = b"".join(lead)
+                        recogniser.feed(sound)
+                        if self._keep:
+                            given += sound
+                        lead.clear()
+                        ceased = 0.0
+                    else:
+                        ceased = ceased or at
+                    if not begun:
                         ended = "silence" if at >= timeout else ""
-                        continue
-                    begun, block = at, b"".join(lead)
-                    recogniser.start()
-                recogniser.feed(block)
-                if self._keep:
-                    kept += block
-                ceased = None if speaks else ceased or at
-                if ceased and at - ceased >= pause:
-                    ended = "speech"
-                elif at - begun >= longest:
-                    ended = "full"
+                    elif ceased and at - ceased >= pause:
+                        ended = "speech"
+                    elif at - begun >= longest:
+                        ended = "full"
         finally:
             if self._meter:
                 self._meter.clear()
-            hypothesis = recogniser.finish() if begun is not None else None
-        return Heard(hypothesis, level, ended, at, bytes(kept))
+            hypothesis = recogniser.finish() if begun else None
+        return Heard(hypothesis, level, ended, at, bytes(given))
