@@ -41,8 +41,9 @@ class Heard:
 class Listener:
     """Listens on `source`, which it flushes first: what was captured while the robot spoke is not heard.
 
-    Times are in seconds of sound, so that a file is heard as a microphone is. With `keep` the sound of each Heard is in
-    its pcm; otherwise nothing is kept. `meter` is shown meanwhile; `button` ends the listening, and is best given where
+    Times are in seconds of sound, so that a file is heard as a microphone is. The recogniser makes up its mind as soon as one
+    ceases; should one go on within the pause, it hears all of it anew. With `keep` the sound of each Heard is in its pcm;
+    otherwise nothing is kept. `meter` is shown meanwhile; `button` ends the listening, and is best given where
     it began it.
     """
 
@@ -53,7 +54,7 @@ class Listener:
     def listen(self, recogniser: Recogniser, timeout: float = BEGIN_S, *, longest: float = LONGEST_S,
                pause: float = PAUSE_S, button: Button | None = None) -> Heard:
         """Wait at most `timeout` for one to begin, and hear at most `longest` of it. Raises DeviceGone, StoryError."""
-        level, given, ended = Level(), bytearray(), ""
+        level, given, hypothesis, ended = Level(), bytearray(), None, ""
         lead: deque[bytes] = deque(maxlen=round(_LEAD_S / SECONDS))  # not yet, or perhaps not any more, speech
         at, begun, ceased = 0.0, 0.0, 0.0  # now, since when one speaks, and has been silent; 0: not
         self.source.flush()
@@ -71,17 +72,16 @@ class Listener:
                         self._meter.show(level.rms, level.verdict == "clipped")
                     lead.append(block)
                     if self._endpointer.feed(block) == "speech":
-                        if not begun:
-                            begun = at
-                            recogniser.start()
                         sound = b"".join(lead)
-                        recogniser.feed(sound)
-                        if self._keep:
-                            given += sound
+                        given += sound
                         lead.clear()
-                        ceased = 0.0
-                    else:
-                        ceased = ceased or at
+                        if ceased or not begun:  # or goes on after all
+                            recogniser.start()
+                            sound = bytes(given)
+                        recogniser.feed(sound)
+                        begun, ceased = begun or at, 0.0
+                    elif begun and not ceased:
+                        ceased, hypothesis = at, recogniser.finish()  # while one may still go on: it takes its time
                     if not begun:
                         ended = "silence" if at >= timeout else ""
                     elif ceased and at - ceased >= pause:
@@ -91,5 +91,6 @@ class Listener:
         finally:
             if self._meter:
                 self._meter.clear()
-            hypothesis = recogniser.finish() if begun else None
-        return Heard(hypothesis, level, ended, at, bytes(given))
+        if begun and not ceased:
+            hypothesis = recogniser.finish()
+        return Heard(hypothesis, level, ended, at, bytes(given) if self._keep else b"")
