@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 BEGIN_S = 8.0  # a child may think for so long before it begins,
 PAUSE_S = 0.5  # be silent for so long between two words, besides the 0.4 s after which the endpointer says so,
 LONGEST_S = 10.0  # and speak for so long
-_LEAD_S = 0.45  # before the endpointer is sure, and a little more: no first consonant is lost
+_LEAD_S = 0.6  # that the endpointer takes, after digital silence, to be sure, and a little more: no first consonant is lost
 
 
 @dataclass(frozen=True)
