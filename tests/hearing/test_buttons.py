@@ -268,14 +268,17 @@ def test_the_others_do_when_one_has_gone(tmp_path, keyboard):
 # By name
 
 
-def test_buttons_by_name(keyboard):
+def test_buttons_by_name(keyboard, tmp_path):
     path, kernel = keyboard
-    for name in (f"key:{path}", f"key:{path}:{ENTER}", f"key:{path}:{SPACE}, key:{path}:{ENTER}"):
+    os.mkfifo(other := str(tmp_path / "other"))
+    unpressed = os.open(other, os.O_RDWR)
+    for name in (f"key:{path}", f"key:{path}:{ENTER}", f"key:{other}, key:{path}"):
         button = open_button(name)
         assert not button.pressed()
         os.write(kernel, press(ENTER))
         assert button.pressed()
         button.close()
+    os.close(unpressed)
 
 
 @pytest.mark.parametrize("name, says", [

@@ -40,8 +40,8 @@ def test_a_line_blinks_as_often_as_it_is_told(tmp_path, monkeypatch):
     for _ in range(40):
         lamp.blink()
         seen += (line / "value").read_text()
-        now += 0.1
-    assert seen == 6 * "111000" + "1110"
+        now += 0.55 * light.BLINK_S
+    assert seen == 10 * "1100"
     lamp.off()
     assert (line / "value").read_text() == "0"
 

@@ -89,7 +89,7 @@ def test_nobody_speaks(speech, endpointer):
 def test_one_who_goes_on_and_on_is_cut(speech, endpointer):
     path = speech(0.5, *[WISH] * 12)
     heard = Listener(WavSource(path), endpointer).listen(Ear())
-    assert heard.ended == "full" and seconds(heard.hypothesis) == pytest.approx(LONGEST_S, abs=0.6)
+    assert heard.ended == "full" and seconds(heard.hypothesis) == pytest.approx(LONGEST_S, abs=0.7)  # and the lead
     assert heard.hypothesis in everything(path)
 
 
