@@ -1,6 +1,7 @@
 """From when to when somebody speaks: a real endpointer on real speech, from files and from a card."""
 
 import time
+import wave
 from array import array
 
 import pytest
@@ -8,8 +9,36 @@ import pytest
 from duostory.hearing import BLOCK, RATE, DeviceGone, WavSource, open_source
 from duostory.hearing.buttons import Button
 from duostory.hearing.listening import BEGIN_S, LONGEST_S, PAUSE_S, Listener
+from duostory.hearing.pocketsphinx import Endpointer, NoPocketsphinx
 
 WISH = "Tell me a story about a dragon"
+
+
+@pytest.fixture
+def speech(voice, tmp_path):
+    """speech("a cat", 0.5, "and a dog") is a WAV file in which that is said, numbers being seconds of silence."""
+    made = iter(range(100))
+
+    def say(*parts) -> str:
+        path = str(tmp_path / f"said-{next(made)}.wav")
+        with wave.open(path, "wb") as file:
+            file.setparams((1, 2, voice.rate, 0, "NONE", ""))
+            for part in parts:
+                if isinstance(part, str):
+                    voice.speak(part, lambda pcm: file.writeframesraw(pcm) or True)
+                else:
+                    file.writeframesraw(bytes(2 * round(part * voice.rate)))
+        return path
+
+    return say
+
+
+@pytest.fixture
+def endpointer():
+    try:
+        return Endpointer()
+    except NoPocketsphinx as missing:
+        pytest.skip(str(missing))
 
 
 class Ear:
