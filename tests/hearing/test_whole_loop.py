@@ -140,10 +140,10 @@ def test_events(tmp_path, speaker):
 
 def test_a_refused_wish_is_not_the_end(tmp_path, speaker):
     (tmp_path / "gate.txt").write_text("dragon\n")
-    file = speaker(DRAGON, "yes", "a story about a cat", "yes")
+    file = speaker(DRAGON, "yes", "a story about a princess", "yes")
     result, lines = heard(tmp_path, "--mic-file", file, "--silent", "-s", "1", "-n", "40", "--gate", "gate.txt")
-    assert lines == [STORY, "I don't tell stories like that.", "A story about a cat. Yes?"] and result.returncode == 0
-    assert result.stdout.decode().startswith("Once upon a time, there was a cat")
+    assert lines == [STORY, "I don't tell stories like that.", "A story about a princess. Yes?"] and result.returncode == 0
+    assert result.stdout.decode().startswith("Once upon a time, there was a princess")
 
 
 def test_the_last_story_again(tmp_path, speaker):
