@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 BEGIN_S = 8.0  # a child may think for so long before it begins,
 PAUSE_S = 0.5  # be silent for so long between two words, besides the 0.4 s after which the endpointer says so,
 LONGEST_S = 10.0  # and speak for so long
-_LEAD_S = 0.45  # before the endpointer is sure, and a little more: no first consonant is lost
+_LEAD_S = 0.6  # that the endpointer takes, after digital silence, to be sure, and a little more: no first consonant is lost
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,9 @@ class Heard:
 class Listener:
     """Listens on `source`, which it flushes first: what was captured while the robot spoke is not heard.
 
-    Times are in seconds of sound, so that a file is heard as a microphone is. With `keep` the sound of each Heard is in
-    its pcm; otherwise nothing is kept. `meter` is shown meanwhile; `button` ends the listening, and is best given where
+    Times are in seconds of sound, so that a file is heard as a microphone is. The recogniser makes up its mind as soon as one
+    ceases; should one go on within the pause, it hears all of it anew. With `keep` the sound of each Heard is in its pcm;
+    otherwise nothing is kept. `meter` is shown meanwhile; `button` ends the listening, and is best given where
     it began it.
     """
 
@@ -53,42 +54,43 @@ class Listener:
     def listen(self, recogniser: Recogniser, timeout: float = BEGIN_S, *, longest: float = LONGEST_S,
                pause: float = PAUSE_S, button: Button | None = None) -> Heard:
         """Wait at most `timeout` for one to begin, and hear at most `longest` of it. Raises DeviceGone, StoryError."""
-        level, kept = Level(), bytearray()
-        lead: deque[bytes] = deque(maxlen=round(_LEAD_S / SECONDS))
-        at, begun, ceased = 0.0, None, None  # now; since when one speaks, and has been silent
+        level, given, hypothesis, ended = Level(), bytearray(), None, ""
+        lead: deque[bytes] = deque(maxlen=round(_LEAD_S / SECONDS))  # not yet, or perhaps not any more, speech
+        at, begun, ceased = 0.0, 0.0, 0.0  # now, since when one speaks, and has been silent; 0: not
         self.source.flush()
         self._endpointer.start()
-        ended = ""
         try:
             while not ended:
                 if button and button.pressed():
                     ended = "button"
-                    break
-                if not (block := self.source.read()):
+                elif not (block := self.source.read()):
                     ended = "end"
-                    break
-                at += SECONDS
-                level.add(block)
-                if self._meter:
-                    self._meter.show(level.rms, level.verdict == "clipped")
-                speaks = self._endpointer.feed(block) == "speech"
-                if begun is None:
+                else:
+                    at += SECONDS
+                    level.add(block)
+                    if self._meter:
+                        self._meter.show(level.rms, level.verdict == "clipped")
                     lead.append(block)
-                    if not speaks:
+                    if self._endpointer.feed(block) == "speech":
+                        sound = b"".join(lead)
+                        given += sound
+                        lead.clear()
+                        if ceased or not begun:  # or goes on after all
+                            recogniser.start()
+                            sound = bytes(given)
+                        recogniser.feed(sound)
+                        begun, ceased = begun or at, 0.0
+                    elif begun and not ceased:
+                        ceased, hypothesis = at, recogniser.finish()  # while one may still go on: it takes its time
+                    if not begun:
                         ended = "silence" if at >= timeout else ""
-                        continue
-                    begun, block = at, b"".join(lead)
-                    recogniser.start()
-                recogniser.feed(block)
-                if self._keep:
-                    kept += block
-                ceased = None if speaks else ceased or at
-                if ceased and at - ceased >= pause:
-                    ended = "speech"
-                elif at - begun >= longest:
-                    ended = "full"
+                    elif ceased and at - ceased >= pause:
+                        ended = "speech"
+                    elif at - begun >= longest:
+                        ended = "full"
         finally:
             if self._meter:
                 self._meter.clear()
-            hypothesis = recogniser.finish() if begun is not None else None
-        return Heard(hypothesis, level, ended, at, bytes(kept))
+        if begun and not ceased:
+            hypothesis = recogniser.finish()
+        return Heard(hypothesis, level, ended, at, bytes(given) if self._keep else b"")
