@@ -12,7 +12,7 @@ from .. import StoryError
 from ..page import WARNING, say
 from .orders import Order
 from .robot import Robot
-from .turn import Audience
+from .turn import Audience, report
 
 READY = "I am ready. "  # as a greeting begins; the robot has said so
 LOOK = 3.0  # seconds between two looks for a microphone that is not there
@@ -72,6 +72,8 @@ class Ear:
             except StoryError as error:
                 self._mic = not isinstance(error, NoPocketsphinx)  # which does not come with a plug
                 self._say_once(error)
+            except Exception as error:  # the next conversation may be better
+                report(error)
             self._conversation = None
             if self._mic:
                 self._wait_for_presses(LOOK)

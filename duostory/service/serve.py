@@ -253,7 +253,7 @@ class Loop:
         """What is to be done now and then."""
         progress = self._turn and self._turn.progress()
         if not progress or progress != self._progress:
-            self._progress, self._got_on = progress, now
+            self._progress, self._got_on, self._stuck = progress, now, False
         if now - self._got_on > PATIENCE:
             self._despair()
         elif self._notifier.watchdog and now - self._ping >= self._notifier.watchdog / 2:

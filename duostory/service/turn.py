@@ -11,7 +11,7 @@ from collections.abc import Callable
 from threading import Thread
 
 from .. import StoryError
-from ..page import ERROR, Page, say
+from ..page import ERROR, INFO, WARNING, Page, say
 from ..story import Piece, Stopped, Story
 from ..teller import Teller
 from .orders import NOTICE, STORY, Client, Order
@@ -35,10 +35,20 @@ class Audience(Page):
         if self._client:
             self._client.send(STORY, text)
 
-    def notice(self, message: str) -> None:
-        super().notice(message)
+    def notice(self, message: str, level: int = WARNING) -> None:
+        say(f"duostory: {message}", level)
         if self._client:
             self._client.send(NOTICE, message)
+
+
+def report(error: Exception) -> None:
+    """Say that something is wrong with duostory itself, which goes on."""
+    say(f"duostory: {type(error).__name__}: {error}: this is a mistake in duostory; please report it, "
+        "with what DUOSTORY_DEBUG=1 shows", ERROR)
+    if os.environ.get("DUOSTORY_DEBUG"):
+        import traceback
+
+        traceback.print_exception(error)
 
 
 class Turn(Thread):
@@ -89,12 +99,7 @@ class Turn(Thread):
             self._page.notice(str(error))
         except Exception as error:  # the next story may be better
             self.status = 1
-            say(f"duostory: {type(error).__name__}: {error}: this is a mistake in duostory; please report it, "
-                "with what DUOSTORY_DEBUG=1 shows", ERROR)
-            if os.environ.get("DUOSTORY_DEBUG"):
-                import traceback
-
-                traceback.print_exc()
+            report(error)
         finally:
             self._done()
 
@@ -132,11 +137,13 @@ class Turn(Thread):
     def _tell(self, order: Order) -> None:
         try:
             self._stories = self._robot.stories(order)
-        except StoryError:
+        except StoryError as error:
+            self.status = 1
+            self._page.notice(str(error), INFO)  # a wish is in it
             self._speak(FAILED, "error")
             if self._player:
                 self._player.finish()
-            raise
+            return
         teller = Teller(self._page, self._player, self._robot.settings, self._begun)
         try:
             for story in self._stories:
