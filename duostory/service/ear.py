@@ -44,7 +44,8 @@ class Ear:
         self._robot, self._mic = robot, mic
         self._settings = robot.settings
         if self._settings.button == "enter":  # stdin is for lines
-            self._settings = replace(self._settings, button="", listen="wake" if self._settings.listen == "wake" else "voice")
+            listen = "wake" if self._settings.listen == "wake" else "voice"
+            self._settings = replace(self._settings, button="", listen=listen)
         self._idle = Event()  # whether nothing is told
         self._conversation = None
         self._troubles: set[str] = set()  # that have been said

@@ -150,9 +150,12 @@ class Loop:
         if kind in ("story", "again"):
             self._begin(self._new_turn(order=order._replace(kind=kind), words=YES if telling else ""))
             return
-        if kind == "stop" and telling:
-            self._begin(self._new_turn(words=YES))
-        elif kind != "stop":
+        if kind == "stop":
+            if telling:
+                self._begin(self._new_turn(words=YES))
+            elif self._turn:  # it says something else
+                self._turn.stop()
+        else:
             self._set_volume(STEP if kind == "louder" else -STEP, telling)
         if order.client:
             order.client.finish(0)
@@ -270,7 +273,7 @@ class Loop:
         manager end us."""
         if not self._stuck:
             self._stuck = True
-            say(f"duostory: nothing has gone on for {PATIENCE:g} s in the middle of a story; duostory has to be started anew", ERROR)
+            say(f"duostory: a story has not got on for {PATIENCE:g} s; duostory has to be started anew", ERROR)
         if not self._notifier.watchdog:
             os._exit(1)
 
