@@ -40,6 +40,7 @@ class Conversation:
     and other talk is passed over. With neither, whatever is heard next is taken for a wish. Without a `mouth` everything
     is printed only. `keep` is given the sound of all that was heard.
 
+    greeting -- what to say when it can be used
     understood -- how many sentences made sense
     unanswered -- whether the last question had no answer when it was over
     """
@@ -48,16 +49,16 @@ class Conversation:
                  *, greeting: str = "", button: Button | None = None, hands_free: bool = False,
                  light: Light | None = None, keep: Callable[[bytes], None] | None = None) -> None:
         self._listener, self._open, self._dialogue, self._mouth, self._page = listener, open_recogniser, dialogue, mouth, page
-        self._greeting, self._button, self._hands_free, self._light, self._keep = greeting, button, hands_free, light, keep
+        self.greeting, self._button, self._hands_free, self._light, self._keep = greeting, button, hands_free, light, keep
         self._recogniser = None
         self._stopped = False
         self.understood, self.unanswered = 0, False
 
     def greet(self) -> None:
         """Say that it can be used now, and how."""
-        if self._greeting:
+        if self.greeting:
             self.say("", "ready")
-            self.say(self._greeting)
+            self.say(self.greeting)
 
     def say(self, text: str, earcon: str = "") -> None:
         """Print and speak `text`, then play the earcon; return when both have been heard."""
