@@ -1,5 +1,6 @@
 """The recogniser: pocketsphinx 5 in this process, the C library where there is one, or else Python's wheel of it."""
 
+import contextlib
 import math
 import os
 import re
@@ -97,6 +98,8 @@ class _LibraryDecoder:
 
     def close(self) -> None:
         self._lib.ps_free(self._decoder)
+        with contextlib.suppress(AttributeError):  # where the C library does so by itself
+            self._ffi.dlopen(None).malloc_trim(0)  # 6 MB, which a story needs now
 
 
 class _LibraryEndpointer:
