@@ -1,8 +1,8 @@
 """The phrase that wakes the robot, for those who can't reach its button: pocketsphinx's search for a keyphrase.
 
-Measured with eight voices of espeak-ng, which it was neither trained nor tuned for. Of 60 times that the phrase was said, 48
-were heard in pink noise 20 dB below it and 50 at 10 dB; in white noise of -65 dBFS 40, and in a silence that no room
-has (-90 dBFS) 31. In 33.5 minutes of stories in which nobody said it, it was heard 3 times. A button is the better way.
+Measured with eight voices of espeak-ng, the same with which the threshold was chosen among four. Of 60 times that the phrase
+was said, 48 were heard in pink noise 20 dB below it and 50 at 10 dB; in white noise of -65 dBFS 40, and in a silence that
+no room has (-90 dBFS) 31. In 33.5 minutes of stories in which nobody said it, it was heard 3 times. A button is the better way.
 """
 
 import os
