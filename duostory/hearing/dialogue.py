@@ -27,7 +27,7 @@ OFFERS = ("a dragon", "a robot", "a bear", "a princess", "a rabbit", "a pirate",
 TEXTS = {
     "ready push": "I am ready. Press {button}, and tell me what the story is about.",
     "ready voice": "I am ready. Say: tell me a story about a dragon.",
-    "ready wake": "I am ready. Say: {phrase}. Then tell me what the story is about.",
+    "ready wake": "I am ready. Say: hey robot. Then tell me what the story is about.",
     "story?": "A story about {what}. Yes?",
     "surprise?": "A surprise story. Yes?",
     "again?": "The last story again. Yes?",
