@@ -1,7 +1,7 @@
 """What can be said to the robot: from the readable list models/heard.txt to a grammar and a dictionary, and back to a meaning."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +9,9 @@ from duostory import StoryError
 
 WISH = "WISH"  # stands in the list for the subjects
 KINDS = ("story", "surprise", "again", "stop", "louder", "softer", "good night", "yes", "no")
-MODES = {"wishes": KINDS, "yes-no": ("yes", "no", "again", "stop", "louder", "softer")}
+# What is listened for, and how likely are commands there, and wishes for a story. One may answer a question with another wish:
+# a grammar without any would take one in ten for a yes.
+MODES = {"wishes": (0.1, 0.6), "yes-no": (0.7, 0.3)}
 
 _SIBILANTS = ("S", "Z", "SH", "ZH", "CH", "JH")
 _VOICELESS = ("P", "T", "K", "F", "TH")
@@ -63,6 +65,15 @@ class Heard:
             return None
         return Command("story", subjects, " ".join(self._typed(word) for word in wish.split()))
 
+    def subject(self, word: str) -> str | None:
+        """The subject that a word of a recognised text is, if it is one."""
+        return self._names.get(word.replace("_", " "))
+
+    def without(self, grammar: Path, subjects: Collection[str]) -> str:
+        """The text of that grammar, without the words for these subjects."""
+        lines = grammar.read_text().splitlines()
+        return "\n".join(line for line in lines if self.subject(line.split(" ")[-1]) not in subjects) + "\n"
+
     def _typed(self, word: str) -> str:
         name = self._names.get(word, word)
         return name if name.lower() == word else word
@@ -108,8 +119,8 @@ def write(heard: Heard, dictionary: Path, folder: Path) -> None:
     Raises StoryError where neither the list nor the dictionary says how a word is spoken.
     """
     words = set()
-    for mode, kinds in MODES.items():
-        arcs = list(_arcs(heard, kinds))
+    for mode, shares in MODES.items():
+        arcs = list(_arcs(heard, shares))
         words.update(word for *_, word in arcs if word)
         lines = [f"TRANSITION {start} {end} {weight:.6f} {word}".rstrip() for start, end, weight, word in arcs]
         states = f"NUM_STATES {_STATES}\nSTART_STATE {_START}\nFINAL_STATE {_END}"
@@ -124,18 +135,17 @@ _AFTER = {"a": _NAMING_A, "an": _NAMING_AN, "two": _NAMING_MANY}  # articles tha
 
 # Probabilities, found by trying on spoken wishes. A wish that nothing leads to, and a second subject, must be clearly spoken:
 # a few short words fit to nearly everything.
-_COMMAND, _LEAD, _BARE, _ARTICLE, _NO_ARTICLE, _AND, _PLEASE = 0.1, 0.6, 0.003, 0.9, 0.1, 0.03, 0.05
+_BARE, _ARTICLE, _NO_ARTICLE, _AND, _PLEASE = 0.003, 0.9, 0.1, 0.03, 0.05
 
 
-def _arcs(heard: Heard, kinds: tuple[str, ...]) -> Iterator[tuple[int, int, float, str]]:
+def _arcs(heard: Heard, shares: tuple[float, float]) -> Iterator[tuple[int, int, float, str]]:
     """(from state, to state, probability, word or nothing)"""
-    commands = [phrase for kind in kinds if kind != "story" for phrase in heard.phrases[kind]]
-    for phrase in commands:
-        yield _START, _END, _COMMAND / len(commands), _one(phrase)
-    if "story" not in kinds:
-        return
+    commands, stories = shares
+    phrases = [phrase for kind in KINDS if kind != "story" for phrase in heard.phrases[kind]]
+    for phrase in phrases:
+        yield _START, _END, commands / len(phrases), _one(phrase)
     for lead in heard.leads:
-        yield _START, _ASKED, _LEAD / len(heard.leads) if lead else _BARE, _one(lead)
+        yield _START, _ASKED, stories / len(heard.leads) if lead else _BARE, _one(lead)
     for article in heard.articles:
         yield _ASKED, _AFTER.get(article, _NAMING_ANY), _ARTICLE / len(heard.articles), _one(article)
     each = 1 / len(heard.subjects)
