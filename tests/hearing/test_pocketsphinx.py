@@ -59,8 +59,8 @@ def test_wishes(recogniser):
                 _, command = hear(recogniser, sounds.CONDITIONS[condition](sound, number))
                 counts[condition] += right(said, command.subjects if command else ())[0]
     assert slots >= 18
-    assert counts["clean"] >= 0.75 * slots  # observed CLEAN of SLOTS
-    assert counts["pink noise, 20 dB"] >= 0.6 * slots  # observed PINK
+    assert counts["clean"] >= 0.75 * slots  # observed 0.85, of every 16th
+    assert counts["pink noise, 20 dB"] >= 0.6 * slots  # observed 0.80, by five voices (docs/hearing.md)
 
 
 @pytest.mark.parametrize("text, kind", [("tell me a story", "surprise"), ("once more", "again"), ("stop it", "stop"),
