@@ -175,7 +175,7 @@ class Conversation:
 
     def _listen(self, ask: Ask, timeout: float) -> Heard:
         recogniser = self._need_recogniser()
-        recogniser.use(ask.listen_for)
+        recogniser.use(ask.listen_for, ask.without)
         pause = PAUSE_S if ask.listen_for == WISHES else ANSWER_PAUSE_S
         if self._button:
             self._button.pressed()  # before, while the robot spoke: that is past
@@ -228,7 +228,7 @@ class Conversation:
             self._page.notice(heard.level.hint)
         # What is so quiet and makes no sense may be the room alone.
         voice = bool(hypothesis) and (command is not None or level != "quiet")
-        return Answer(command, voice, bool(hypothesis and hypothesis.confident), level)
+        return Answer(command, voice, bool(hypothesis and hypothesis.confident), level, hypothesis.weakest if hypothesis else "")
 
     def _need_recogniser(self) -> Recogniser:
         self._recogniser = self._recogniser or self._open()
