@@ -1,0 +1,341 @@
+"""The recogniser: pocketsphinx 5 in this process, the C library where there is one, or else Python's wheel of it."""
+
+import contextlib
+import math
+import os
+import re
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from duostory import StoryError
+from duostory.hearing.grammar import MODES, Command, Heard
+from duostory.hearing.sources import BLOCK, RATE
+
+_HELP = (
+    'install it with "pip install --no-deps pocketsphinx", '
+    "or set DUOSTORY_POCKETSPHINX to a folder that holds libpocketsphinx.so and en-us, its acoustic model"
+)
+_SHIFT = 1024  # pocketsphinx keeps the logarithms of sounds divided by this
+_LOG = _SHIFT * math.log(1.0001)  # and they are to this base
+# The best path through the lattice of words may be one that the grammar does not have, so the search's own is taken.
+# All sounds are rated in every frame, so that what two searches find can be compared.
+_SETTINGS = {"bestpath": 0, "compallsen": 1, "allphone_ci": 1}
+_WEIGHT = 6.5  # of the grammar's probabilities against the sound
+_REST = "rest"  # the search for what has not been refused
+_PHONES = "phones"  # the search that takes any phones for what was said
+
+# A word may be so much less likely than mere phones. 95 of 100 right wishes and 4 of 100 other sentences keep it up.
+_CERTAIN = -2.45
+_SHORT = 15  # frames; shorter words say little either way
+
+
+class NoPocketsphinx(StoryError):
+    """pocketsphinx or its acoustic model is not on this system."""
+
+
+class Hypothesis(NamedTuple):
+    """What was heard. `text` is the recogniser's own, for Recogniser.meaning(); empty where it is no command.
+
+    `score` says how well the worst word fits: how much likelier its sound is as that word than as any phones at all, a
+    natural logarithm for each 10 ms, about 0 to -10; None without text. `confident` is whether that is enough to go by.
+    """
+
+    text: str
+    score: float | None
+    confident: bool
+    weakest: str = ""  # the subject of a wish that fits least
+
+
+class Segment(NamedTuple):
+    """A word, or a phone, and where it was heard."""
+
+    word: str
+    first: int  # frame, of 10 ms
+    last: int
+    score: float  # of the sound alone, a natural logarithm
+
+
+# ------------------------------------------------------------------------------------------ the library, in two guises
+
+
+class _Decoder(Protocol):
+    """A decoder with several searches over one dictionary. Raises StoryError where a file is missing or damaged."""
+
+    def add(self, name: str, path: Path) -> None:
+        """Take the grammar in that file as the search `name`, which may be one that there is."""
+
+    def decode(self, search: str, pcm: bytes) -> list[Segment]:
+        """What `search` finds in `pcm`, silences and all; nothing where no path ends with the sound."""
+
+    def close(self) -> None: ...
+
+
+class _Library:
+    """libpocketsphinx through cffi."""
+
+    def __init__(self, path: str) -> None:
+        from duostory._pocketsphinx import ffi
+
+        self.ffi, self.lib = ffi, ffi.dlopen(path)
+        self.lib.err_set_loglevel(self.lib.ERR_FATAL)
+
+    def decoder(self, model: Path, dictionary: Path, grammars: dict[str, Path]) -> _Decoder:
+        return _LibraryDecoder(self, model, dictionary, grammars)
+
+    def endpointer(self) -> "_LibraryEndpointer":
+        return _LibraryEndpointer(self)
+
+
+class _LibraryDecoder:
+    def __init__(self, library: _Library, model: Path, dictionary: Path, grammars: dict[str, Path]) -> None:
+        self._ffi, self._lib = ffi, lib = library.ffi, library.lib
+        config = ffi.gc(lib.ps_config_init(ffi.NULL), lib.ps_config_free)
+        lib.ps_config_set_str(config, b"hmm", os.fsencode(model))
+        lib.ps_config_set_str(config, b"dict", os.fsencode(dictionary))
+        lib.ps_config_set_str(config, b"lm", ffi.NULL)
+        lib.ps_config_set_str(config, b"loglevel", b"FATAL")
+        for name, value in _SETTINGS.items():
+            setter = lib.ps_config_set_int if isinstance(value, int) else lib.ps_config_set_float
+            setter(config, name.encode(), value)
+        self._decoder = lib.ps_init(config)
+        if not self._decoder:
+            raise StoryError(f"pocketsphinx cannot read {model} or {dictionary}")
+        for name, path in grammars.items():
+            self.add(name, path)
+        lib.ps_add_allphone_file(self._decoder, _PHONES.encode(), ffi.NULL)
+
+    def add(self, name: str, path: Path) -> None:
+        lib = self._lib
+        grammar = lib.fsg_model_readfile(os.fsencode(path), lib.ps_get_logmath(self._decoder), _WEIGHT)
+        if not grammar or lib.ps_add_fsg(self._decoder, name.encode(), grammar) < 0:
+            raise StoryError(f"pocketsphinx cannot read the grammar {path}")
+        lib.fsg_model_free(grammar)
+
+    def decode(self, search: str, pcm: bytes) -> list[Segment]:
+        ffi, lib = self._ffi, self._lib
+        lib.ps_activate_search(self._decoder, search.encode())
+        lib.ps_start_utt(self._decoder)
+        lib.ps_process_raw(self._decoder, ffi.from_buffer("short[]", pcm), len(pcm) // 2, 0, 1)
+        lib.ps_end_utt(self._decoder)
+        first, last, score = ffi.new("int *"), ffi.new("int *"), ffi.new("int *")
+        found = []
+        segment = lib.ps_seg_iter(self._decoder) if lib.ps_get_hyp(self._decoder, ffi.NULL) else ffi.NULL
+        while segment:
+            lib.ps_seg_frames(segment, first, last)
+            lib.ps_seg_prob(segment, score, ffi.NULL, ffi.NULL)
+            word = ffi.string(lib.ps_seg_word(segment)).decode()
+            found.append(Segment(word, first[0], last[0], score[0] * _LOG))
+            segment = lib.ps_seg_next(segment)  # frees itself behind the last
+        return found
+
+    def close(self) -> None:
+        self._lib.ps_free(self._decoder)
+        with contextlib.suppress(AttributeError):  # where the C library does so by itself
+            self._ffi.dlopen(None).malloc_trim(0)  # 6 MB, which a story needs now
+
+
+class _LibraryEndpointer:
+    def __init__(self, library: _Library) -> None:
+        self._ffi, self._lib = library.ffi, library.lib
+        made = self._lib.ps_endpointer_init(0, 0, self._lib.PS_VAD_LOOSE, RATE, 0)
+        self._endpointer = self._ffi.gc(made, self._lib.ps_endpointer_free)
+
+    def speaks(self, block: bytes) -> bool:
+        self._lib.ps_endpointer_process(self._endpointer, self._ffi.from_buffer("short[]", block))
+        return bool(self._lib.ps_endpointer_in_speech(self._endpointer))
+
+
+class _Wheel:
+    """The wheel: Cython on the same library."""
+
+    def decoder(self, model: Path, dictionary: Path, grammars: dict[str, Path]) -> _Decoder:
+        return _WheelDecoder(model, dictionary, grammars)
+
+    def endpointer(self) -> "_WheelEndpointer":
+        return _WheelEndpointer()
+
+
+class _WheelDecoder:
+    def __init__(self, model: Path, dictionary: Path, grammars: dict[str, Path]) -> None:
+        from pocketsphinx import Decoder
+
+        try:
+            self._decoder = Decoder(hmm=str(model), dict=str(dictionary), lm=None, loglevel="FATAL", **_SETTINGS)
+            for name, path in grammars.items():
+                self.add(name, path)
+            self._decoder.add_allphone_file(_PHONES, None)
+        except (RuntimeError, ValueError) as error:
+            raise StoryError(f"pocketsphinx cannot read {model}, {dictionary} or its grammars ({error})") from None
+
+    def add(self, name: str, path: Path) -> None:
+        from pocketsphinx import FsgModel
+
+        self._decoder.add_fsg(name, FsgModel.readfile(str(path), self._decoder.logmath, _WEIGHT))
+
+    def decode(self, search: str, pcm: bytes) -> list[Segment]:
+        self._decoder.activate_search(search)
+        self._decoder.start_utt()
+        self._decoder.process_raw(pcm, False, True)
+        self._decoder.end_utt()
+        if not self._decoder.hyp():
+            return []
+        return [Segment(found.word, found.start_frame, found.end_frame, _SHIFT * math.log(found.ascore))
+                for found in self._decoder.seg()]
+
+    def close(self) -> None:
+        del self._decoder
+
+
+class _WheelEndpointer:
+    def __init__(self) -> None:
+        from pocketsphinx import Endpointer
+
+        self._endpointer = Endpointer(sample_rate=RATE)
+
+    def speaks(self, block: bytes) -> bool:
+        self._endpointer.process(block)
+        return self._endpointer.in_speech
+
+
+def _candidates() -> Iterator[tuple[str | None, Path]]:
+    """Libraries to try (None: the wheel), each with the folder that holds en-us, and a dictionary or ready grammars."""
+    if folder := os.environ.get("DUOSTORY_POCKETSPHINX"):
+        if not Path(folder, "libpocketsphinx.so").exists():
+            raise StoryError(f"DUOSTORY_POCKETSPHINX is {folder}, and no libpocketsphinx.so is in that folder")
+        yield str(Path(folder, "libpocketsphinx.so").absolute()), Path(folder).absolute()
+        return
+    from importlib.util import find_spec
+
+    if wheel := find_spec("pocketsphinx"):
+        yield None, Path(wheel.submodule_search_locations[0], "model", "en-us")
+
+
+_opened: "tuple[_Library | _Wheel, Path] | None" = None  # the one of this process, and its data
+
+
+def _open() -> "tuple[_Library | _Wheel, Path]":
+    global _opened
+    if _opened is None:
+        tried = []
+        for path, data in _candidates():
+            if not (data / "en-us" / "mdef").is_file():
+                tried.append(f"{data} holds no en-us")
+                continue
+            try:
+                _opened = _Library(path) if path else _Wheel(), data
+                break
+            except OSError as error:
+                tried.append(str(error).removesuffix(".").removeprefix("cannot load library "))
+        else:
+            why = f" ({'; '.join(tried)})" if tried else ""
+            raise NoPocketsphinx(f"there is no pocketsphinx{why}: {_HELP}")
+    return _opened
+
+
+# ------------------------------------------------------------------------------------------ what it is used for
+
+
+def _grammars(heard: Heard, data: Path) -> Path:
+    """The folder with the grammars and the dictionary: ready in `data`, or made once in the cache."""
+    from duostory.hearing import grammar
+
+    if (data / "wishes.fsg").is_file():
+        return data
+    return grammar.made(heard, data / "cmudict-en-us.dict")
+
+
+class Recogniser:
+    """Hears commands of one mode at a time, one of MODES, at first "wishes".
+
+    An utterance is start(), feed() any number of times, and finish(). It is understood when it is over: its loudness and
+    the room it is in are known only then, and to be without them costs as many errors as noise does.
+    Raises NoPocketsphinx where there is none, StoryError where its data is damaged.
+    """
+
+    @staticmethod
+    def check() -> None:
+        """Raises what the constructor would raise where there is no pocketsphinx, without loading its model."""
+        _open()
+
+    def __init__(self) -> None:
+        from duostory.models import data_dir
+
+        library, data = _open()
+        self.heard = heard = Heard(data_dir() / "heard.txt")
+        self.meaning = heard.meaning
+        self._folder = folder = _grammars(heard, data)
+        self._decoder = library.decoder(data / "en-us", folder / "words.dict",
+                                        {mode: folder / f"{mode}.fsg" for mode in MODES})
+        self._pcm = bytearray()
+        self.use("wishes")
+
+    def use(self, mode: str, without: Collection[str] = ()) -> None:
+        """Hear the commands of `mode`, but none of the subjects `without`, which have been refused."""
+        self._mode = mode
+        if without:
+            self._mode = _REST
+            file = os.memfd_create(_REST)  # pocketsphinx wants a file
+            try:
+                os.write(file, self.heard.without(self._folder / f"{mode}.fsg", without).encode())
+                self._decoder.add(_REST, Path(f"/proc/self/fd/{file}"))
+            finally:
+                os.close(file)
+
+    def start(self) -> None:
+        self._pcm.clear()
+
+    def feed(self, pcm: bytes) -> None:
+        self._pcm += pcm
+
+    def finish(self) -> Hypothesis:
+        if len(self._pcm) < 2 * BLOCK:
+            return Hypothesis("", None, False)
+        pcm = bytes(self._pcm)
+        words = [segment for segment in self._decoder.decode(self._mode, pcm) if segment.word[0] not in "<(["]
+        if not words:
+            return Hypothesis("", None, False)
+        for number, word in enumerate(words):  # "wind(2)" is another way to say it
+            words[number] = word._replace(word=re.sub(r"\(\d+\)$", "", word.word))
+        fits = _fits(words, self._decoder.decode(_PHONES, pcm))
+        long = [fit for fit, word in zip(fits, words) if word.last - word.first + 1 >= _SHORT]
+        score = min(long or fits)
+        subjects = [(fit, name) for fit, word in zip(fits, words) if (name := self.heard.subject(word.word))]
+        text = " ".join(word.word for word in words)
+        return Hypothesis(text, score, score >= _CERTAIN, min(subjects, default=(0.0, ""))[1])
+
+    def close(self) -> None:
+        self._decoder.close()
+
+
+def _fits(words: list[Segment], phones: list[Segment]) -> list[float]:
+    """How much likelier than the phones each word is, a frame."""
+    likelihood = [0.0]  # of the phones, up to each frame
+    for phone in phones:
+        frames = phone.last - phone.first + 1
+        likelihood += [likelihood[-1] + phone.score / frames * (n + 1) for n in range(frames)]
+    last = len(likelihood) - 1
+
+    def fit(word: Segment) -> float:
+        first, end = min(word.first, last), min(word.last + 1, last)
+        return (word.score - likelihood[end] + likelihood[first]) / (word.last - word.first + 1)
+
+    return [fit(word) for word in words]
+
+
+class Endpointer:
+    """Says of each block of sound whether somebody speaks, about 0.3 s late. Raises as Recogniser."""
+
+    def __init__(self) -> None:
+        self._library, _ = _open()
+        self.start()
+
+    def start(self) -> None:
+        """Begin anew."""
+        self._endpointer = self._library.endpointer()
+        self._spoke = False
+
+    def feed(self, block: bytes) -> str:
+        """ "silence", "speech", or once after speech "end"; `block` has BLOCK samples, a shorter one is filled up."""
+        before, self._spoke = self._spoke, self._endpointer.speaks(block.ljust(2 * BLOCK, b"\0"))
+        return "speech" if self._spoke else "end" if before else "silence"
