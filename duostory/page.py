@@ -10,12 +10,26 @@ from . import StoryError
 from .story import Piece
 
 
-def say(message: str) -> None:
+ERROR, WARNING, NOTICE, INFO = 3, 4, 5, 6  # how much a line matters, in syslog's numbers
+
+
+def say(message: str, level: int = NOTICE) -> None:
     """One line for the user. A file name may hold anything, but it can't break the line or the terminal."""
     line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
     if sys.stderr:
+        if _to_journal():
+            line = f"<{level}>{line}"
         with contextlib.suppress(OSError):
             print(line, file=sys.stderr, flush=True)
+
+
+def _to_journal() -> bool:
+    """Whether stderr goes to systemd's journal, which takes a level in front of a line. Its variable alone does not say: a
+    terminal started by a service has it, too."""
+    stream = os.environ.get("JOURNAL_STREAM")
+    with contextlib.suppress(OSError):
+        return bool(stream) and stream == "{0.st_dev}:{0.st_ino}".format(os.fstat(2))
+    return False
 
 
 class Page:
@@ -79,6 +93,9 @@ class Page:
     def summary(self, facts: dict) -> None:
         pass
 
+    def event(self, event: str, **facts) -> None:
+        """What happened besides a story, for programs that follow."""
+
 
 class JsonPage(Page):
     """stdout: events, one JSON object a line."""
@@ -91,25 +108,25 @@ class JsonPage(Page):
         self._dumps, self._lock = json.dumps, threading.Lock()
         self._sentences = 0
 
-    def _event(self, event: str, **facts) -> None:
+    def event(self, event: str, **facts) -> None:
         with self._lock:  # words come from the player's thread
             self.write(self._dumps({"event": event, **facts}) + "\n")
 
     def piece(self, piece: Piece) -> None:
-        self._event("token", id=piece.token, text=piece.text, prompt=piece.prompt)
+        self.event("token", id=piece.token, text=piece.text, prompt=piece.prompt)
 
     def sentence(self, text: str) -> None:
-        self._event("sentence", index=self._sentences, text=text)
+        self.event("sentence", index=self._sentences, text=text)
         self._sentences += 1
 
     def word(self, word: str, at: float, sentence: int) -> None:
-        self._event("word", word=word, at=round(at, 3), sentence=sentence)
+        self.event("word", word=word, at=round(at, 3), sentence=sentence)
 
     def spoken(self, text: str, at: float, end: float, sentence: int) -> None:
-        self._event("spoken", sentence=sentence, at=round(at, 3), end=round(end, 3))
+        self.event("spoken", sentence=sentence, at=round(at, 3), end=round(end, 3))
 
     def end(self) -> None:
         pass
 
     def summary(self, facts: dict) -> None:
-        self._event("summary", **facts)
+        self.event("summary", **facts)
