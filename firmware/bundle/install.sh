@@ -54,6 +54,10 @@ cat >"$ROOT/etc/default/duostory" <<EOF
 # Read by /etc/init.d/S95duostory.
 export DUOSTORY_POCKETSPHINX=$PREFIX/hearing
 $PREFIX/bin/sound-card
+
+# A model that lies beside the state is told from instead of the one that was installed.
+model=/var/lib/duostory/story.duo
+[ ! -r "\$model" ] || export DUOSTORY_MODEL="\$model"
 EOF
 
 # ------------------------------------------------------------------------------------------- what a robot without is a poor one
