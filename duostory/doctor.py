@@ -18,6 +18,8 @@ from .service import clock, orders
 from .speech import earcons
 
 PYTHON = 12e6  # bytes that Python and the voice take; seen: 11.3 MB on x86-64
+LISTEN = 1.0  # seconds
+BUSY = "end that program, perhaps duostory serve, and ask again"
 TONE = "This is my voice."
 
 
@@ -62,6 +64,8 @@ def _examine(given: dict, tone: bool) -> Iterator[Finding]:
     if not settings.silent:
         yield _voice(settings)
         yield _speaker(settings, tone)
+    yield _microphone(settings)
+    yield from _button_and_light(settings)
     yield _watchdog()
     yield _clock()
     yield _state()
@@ -128,7 +132,8 @@ def _speaker(settings: Settings, tone: bool) -> Finding:
                 player.say(TONE)
                 player.finish()
     except StoryError as error:
-        advice = "plug in a USB sound card" if not here else f"name one of them: --device plughw:CARD={here[0]}"
+        advice = (BUSY if "in use" in str(error) else f"name one of them: --device plughw:CARD={here[0]}" if here else
+                  "plug in a USB sound card")
         return Finding("speaker", f"{str(error).partition(': ')[0]}; {cards}", advice, needed=True)
     heard = "a test tone was played; if you did not hear it, look at the cable and at alsamixer" if tone else "--tone plays one"
     return Finding("speaker", f'"{settings.device}" opens; {cards}; {heard}')
@@ -143,16 +148,51 @@ def _cards(direction: str) -> list[str]:
 # --- What a robot needs besides -------------------------------------------------------------------
 
 
+def _microphone(settings: Settings) -> Finding:
+    from .hearing import level, open_source, pocketsphinx
+    from .hearing.sources import SECONDS
+
+    cards = _cards("c")
+    listed = f"cards that record: {', '.join(cards)}" if cards else "no card here records"
+    try:
+        pocketsphinx.Recogniser.check()
+        heard = level.Level()
+        with contextlib.closing(open_source(settings.sink, device=settings.mic_device)) as source:
+            for _ in range(round(LISTEN / SECONDS)):
+                heard.add(source.read())
+    except StoryError as error:
+        advice = (BUSY if "in use" in str(error) else f"name one of them: --mic-device plughw:CARD={cards[0]}" if cards else
+                  "without one, wishes cannot be spoken")
+        return Finding("microphone", f"{_halves(error)[0]}; {listed}", advice)
+    fact = f'"{settings.mic_device}", {heard.loudest:.0f} dBFS in the last {LISTEN:g} s; {listed}'
+    return Finding("microphone", fact, heard.hint if heard.verdict in ("silent", "clipped") else "")
+
+
+def _button_and_light(settings: Settings) -> Iterator[Finding]:
+    from .hearing.buttons import open_button
+    from .hearing.light import Light
+
+    for topic, name, open_it in (("button", "" if settings.button == "enter" else settings.button, open_button),
+                                 ("light", settings.light, Light)):
+        try:
+            if name:
+                open_it(name).close()
+            yield Finding(topic, f"{name} is there" if name else f"none is set; see --{topic}")
+        except StoryError as error:
+            yield Finding(topic, str(error), f"correct the setting {topic}, or leave it out")
+
+
 def _watchdog() -> Finding:
     name = _line("/sys/class/watchdog/watchdog0/identity")
     if name or os.path.exists("/dev/watchdog"):
         return Finding("watchdog", f"/dev/watchdog: {name or 'of an unknown kind'}")
-    return Finding("watchdog", "no /dev/watchdog", "without it a kernel that hangs stays so: load the driver (dw_wdt on the Duo)")
+    return Finding("watchdog", "no /dev/watchdog", "a kernel that hangs will stay so: load its driver (dw_wdt on the Duo)")
 
 
 def _clock() -> Finding:
     now, kept = time.time(), config.kept_number("clock")
-    source = "from a clock that goes on without power" if clock.goes_on() else "this machine has no clock that goes on without power"
+    source = "from a" if clock.goes_on() else "this machine has no"
+    source += " clock that goes on without power"
     fact = f"{time.strftime('%Y-%m-%d %H:%M', time.localtime(now))}, {source}"
     if now >= max(clock.RELEASED, kept or 0) or clock.goes_on() and now >= clock.RELEASED:
         return Finding("clock", fact)
@@ -164,9 +204,9 @@ def _state() -> Finding:
     if damaged:
         return Finding("state", damaged[0], "nothing, it is written anew")
     if not folder:
-        return Finding("state", "there is no home folder", "set STATE_DIRECTORY, so that the volume and the last story are kept")
+        return Finding("state", "there is no home folder", "set STATE_DIRECTORY, or nothing is kept over a power cut")
     if problem := config.keep_number("doctor", int(time.time())):
-        return Finding("state", f"cannot keep {problem}", "make room or mount it to be written, or nothing is kept over a power cut")
+        return Finding("state", f"cannot keep {problem}", "make room or mount it to be written, or nothing is kept")
     os.unlink(os.path.join(folder, "doctor"))
     return Finding("state", f"{folder} can be written")
 

@@ -77,6 +77,8 @@ class Pcm:
 
     def _open(self, name: str):
         lib, handle = self._lib, ffi.new("snd_pcm_t **")
+        # "default" may be another card by now, and alsa-lib does not look again into all files that say so.
+        lib.snd_config_update_free_global()
         # Not blocking: a busy device says so now, and no later call can hold up stop().
         result = lib.snd_pcm_open(handle, os.fsencode(name), self.STREAM, lib.SND_PCM_NONBLOCK)
         if result < 0:
