@@ -35,9 +35,8 @@ for folder in /etc/init.d /usr/bin; do
 	[ -w "$ROOT$folder" ] || fail "cannot write into $folder: this is for an image whose root is writable, as Milk-V's is"
 done
 needed=$(du -sk "$here/files" | cut -f 1)
-free=$(df -k "$ROOT/opt" 2>/dev/null || df -k "$ROOT/")
-free=$(echo "$free" | awk 'END { print $4 }')
-[ "$free" -gt "$needed" ] || fail "needs $needed KB, and $free are free: delete something"
+free=$(df -k "$ROOT/" 2>/dev/null | awk 'END { print $4 }')
+[ -z "$free" ] || [ "$free" -gt "$needed" ] || fail "needs $needed KB, and $free are free: delete something"
 
 say "stopping what is installed, copying $needed KB"
 [ ! -x "$ROOT/etc/init.d/S95duostory" ] || "$ROOT/etc/init.d/S95duostory" stop >/dev/null
