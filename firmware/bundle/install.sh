@@ -12,7 +12,7 @@ fail() { say "$*" >&2; exit 1; }
 case "${1:-}" in
 --uninstall)
 	[ ! -x "$ROOT/etc/init.d/S95duostory" ] || "$ROOT/etc/init.d/S95duostory" stop
-	rm -rf "$ROOT$PREFIX" "$ROOT/etc/init.d/S95duostory" "$ROOT/etc/default/duostory"
+	rm -rf "$ROOT$PREFIX" "$ROOT/etc/init.d/S95duostory" "$ROOT/etc/default/duostory" "$ROOT/usr/bin/duostory"
 	# One that was there before, or has been changed, stays.
 	! grep -q "what sound-card chose" "$ROOT/etc/asound.conf" 2>/dev/null || rm "$ROOT/etc/asound.conf"
 	say "is gone; settings (/etc/duostory.toml) and the last story (/var/lib/duostory) are still there"
@@ -35,7 +35,7 @@ for folder in /etc/init.d /usr/bin; do
 	[ -w "$ROOT$folder" ] || fail "cannot write into $folder: this is for an image whose root is writable, as Milk-V's is"
 done
 needed=$(du -sk "$here/files" | cut -f 1)
-free=$(df -k "$ROOT/" 2>/dev/null | awk 'END { print $4 }')
+free=$(df -k "$ROOT/" 2>/dev/null | awk '$4 ~ /^[0-9]+$/ { free = $4 } END { print free }')
 [ -z "$free" ] || [ "$free" -gt "$needed" ] || fail "needs $needed KB, and $free are free: delete something"
 
 say "stopping what is installed, copying $needed KB"

@@ -35,6 +35,7 @@ def test_usb_first(machine, tmp_path):
     subprocess.run([PACKAGE / "sound-card", tmp_path, configuration], check=True)
 
     text = configuration.read_text()
+    assert ("pcm.!default" in text) == bool(cards)
     for direction, card in ("playback", playback), ("capture", capture):
         if card:
             assert f'{direction}.pcm "plughw:CARD={card}"' in text
