@@ -1,0 +1,87 @@
+"""The bundle for the stock image, in a root that has nothing but the bundle, under emulation: so nothing else is needed but the
+kernel, and ALSA's library for sound. Not that image, and not its kernel."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import wave
+from pathlib import Path
+
+import pytest
+
+from tests import teller
+from tests.conftest import ROOT
+
+TARBALL = Path(os.environ.get("DUOSTORY_BUNDLE") or ROOT / "build" / "duostory-duo.tar.gz")
+PREFIX = "opt/duostory"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    """A root folder with the files of the bundle at their place."""
+    if not TARBALL.exists():
+        pytest.skip(f"needs {TARBALL}, which scripts/bundle makes in a quarter of an hour")
+    if not shutil.which("qemu-riscv64"):
+        pytest.skip("needs qemu-riscv64; run scripts/cross-tools")
+    folder = tmp_path_factory.mktemp("bundle")
+    with tarfile.open(TARBALL) as tarball:
+        tarball.extractall(folder, filter="tar")
+    (folder / "root" / "opt").mkdir(parents=True)
+    (folder / "duostory" / "files").rename(folder / "root" / PREFIX)
+    return folder / "root"
+
+
+def python(root: Path, home: Path, *args) -> subprocess.CompletedProcess:
+    """Run the bundle's Python, with the environment that bin/duostory gives it."""
+    environment = teller.environment(home, PYTHONPATH="", DUOSTORY_ESPEAK="", DUOSTORY_POCKETSPHINX=f"/{PREFIX}/hearing")
+    return subprocess.run(["qemu-riscv64", "-L", root, root / PREFIX / "bin" / "python3", "-P", *args],
+                          capture_output=True, text=True, cwd=home, env=environment, stdin=subprocess.DEVNULL, timeout=300)
+
+
+def test_tells_the_same_story_aloud(root, tmp_path):
+    here = subprocess.run([sys.executable, "-m", "duostory", "-s", "1", "-n", "40", "--silent", "a", "cat"], cwd=tmp_path,
+                          env=teller.environment(tmp_path), capture_output=True, text=True, check=True)
+    there = python(root, tmp_path, "-m", "duostory", "-s", "1", "-n", "40", "--wav", "cat.wav", "a", "cat")
+    assert there.returncode == 0, there.stderr
+    # When it speaks it closes with "The end."
+    assert there.stdout.startswith(here.stdout.strip())
+    with wave.open(str(tmp_path / "cat.wav")) as sound:
+        assert sound.getnframes() / sound.getframerate() > 3  # seconds
+
+
+def test_understands_what_its_own_voice_says(root, tmp_path):
+    program = """if True:
+        import array, sys
+        from duostory.hearing.pocketsphinx import Recogniser
+        from duostory.speech.espeak import Espeak, _library
+        speaker, chunks = Espeak("en-us", 160, 50), []
+        speaker.speak("tell me a story about a dragon", lambda chunk: chunks.append(bytes(chunk)) or True)
+        sound = array.array("h", b"".join(chunks))
+        sound = array.array("h", (sound[i * speaker.rate // 16000] // 2 for i in range(len(sound) * 16000 // speaker.rate)))
+        ear = Recogniser()
+        ear.start()
+        ear.feed(bytes(9600) + sound.tobytes() + bytes(9600))
+        print(ear.meaning(ear.finish().text))
+    """
+    done = python(root, tmp_path, "-c", program)
+    assert "a dragon" in done.stdout, done.stdout + done.stderr
+
+
+def test_nothing_needs_glibc(root):
+    for path in root.rglob("*"):
+        if path.is_file() and not path.is_symlink() and path.read_bytes()[:4] == b"\x7fELF":
+            text = subprocess.run(["readelf", "-dVW", path], capture_output=True, text=True, check=True).stdout
+            assert "GLIBC" not in text, path
+            assert set(re.findall(r"\(NEEDED\).*\[(.+)\]", text)) <= {"libc.so"}, path
+
+
+def test_install_explains_what_is_wrong_here(root):
+    done = subprocess.run(["sh", root.parent / "duostory" / "install.sh"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "the files are not beside this script" in done.stderr
+    (root.parent / "duostory" / "files").symlink_to(root / PREFIX)
+    done = subprocess.run(["sh", root.parent / "duostory" / "install.sh"], capture_output=True, text=True)
+    assert done.returncode == 1 and "are for RISC-V (riscv64): copy the tarball to the board" in done.stderr
