@@ -1,0 +1,149 @@
+"""The board in QEMU: RISC-V, one core, 60 MB of memory, a sound card that records what is played.
+
+What it prints, its sound and its state stay in its folder, for a person to look at and listen to.
+"""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import threading
+import time
+import wave
+from array import array
+from pathlib import Path
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "duostory"
+KERNEL = CACHE / "guest-kernel" / "Image"
+DEBIAN = CACHE / "guest-root.squashfs"
+
+BUSYBOX, SYSTEMD = "/usr/lib/busybox/init", "/usr/sbin/init"
+MEMORY = 60  # MB, of which Linux leaves 55 to programs as on the board
+AUDIBLE = 300  # samples beyond this are sound, of 32768
+
+_CARDS = {"hda": ["intel-hda", "hda-output,audiodev=sound"], "usb": ["qemu-xhci", "usb-audio,id=card,audiodev=sound"], None: []}
+
+
+class Silence(AssertionError):
+    """What was waited for has not come."""
+
+
+class Line:
+    """A serial line into the board. Everything that comes is kept in `log`; `said` holds what no one has expected yet."""
+
+    def __init__(self, log: Path) -> None:
+        self._ours, self.theirs = socket.socketpair()
+        self._log, self._said, self._news = log, b"", threading.Condition()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        with open(self._log, "wb", buffering=0) as log:
+            while data := self._ours.recv(4096):
+                log.write(data)
+                with self._news:
+                    self._said += data
+                    self._news.notify_all()
+
+    def send(self, text: str) -> None:
+        self._ours.sendall(text.encode() + b"\n")
+
+    def expect(self, pattern: str, timeout: float) -> re.Match:
+        """Wait until `pattern` comes, and forget all up to its end. Raises Silence after `timeout` seconds."""
+        wanted = re.compile(pattern.encode(), re.MULTILINE)
+        with self._news:
+            self._news.wait_for(lambda: wanted.search(self._said), timeout)
+            if not (found := wanted.search(self._said)):
+                raise Silence(f"no {pattern!r} in {timeout} s, but {self._said[-500:].decode(errors='replace')!r}; see {self._log}")
+            self._said = self._said[found.end():]
+        return found
+
+    def close(self) -> None:
+        self._ours.shutdown(socket.SHUT_RDWR)
+        self._ours.close()
+
+
+class Guest:
+    """A board that has just been powered on, with the state partition `state`, which it writes to.
+
+    init -- BUSYBOX or SYSTEMD
+    card -- hda, usb or None
+    microphone -- whether there is a card "Loopback" that records what is played on it
+    console -- the serial line of the board
+    """
+
+    def __init__(self, folder: Path, product: Path, state: Path, init: str, *, card: str | None = "hda",
+                 microphone: bool = False, name: str = "guest") -> None:
+        self.folder, self.init, self.wav, self.state = folder, init, folder / f"{name}.wav", state
+        self.console, self._shell, self._control = (Line(folder / f"{name}-{what}.log") for what in ("console", "shell", "qemu"))
+        lines = {"console": self.console, "shell": self._shell, "control": self._control}
+        options = (f"console=ttyS0 quiet panic=-1 TERM=dumb root=/dev/vda rootfstype=squashfs ro init=/start init2={init} "
+                   f"snd_aloop.enable={int(microphone)} snd_aloop.index=9 systemd.unit=multi-user.target systemd.getty_auto=no")
+        command = ["setpriv", "--pdeathsig", "KILL", "qemu-system-riscv64", "-M", "virt", "-m", f"{MEMORY}M", "-nodefaults", "-nographic",
+                   "-no-reboot", "-kernel", KERNEL, "-append", options, "-device", "virtio-serial", "-device", "virtio-rng-pci",
+                   "-device", "i6300esb", "-watchdog-action", "reset", "-audiodev", f"wav,id=sound,path={self.wav}"]
+        for id, line in lines.items():
+            command += ["-chardev", f"socket,id={id},fd={line.theirs.fileno()}"]
+        command += ["-serial", "chardev:console", "-device", "virtconsole,chardev=shell", "-mon", "control,mode=control"]
+        for id, image in {"debian": DEBIAN, "product": product, "state": state}.items():
+            readonly = "off" if image is state else "on"
+            command += ["-drive", f"id={id},if=none,format=raw,readonly={readonly},file={image}", "-device", f"virtio-blk-pci,drive={id}"]
+        for device in _CARDS[card]:
+            command += ["-device", device]
+        self.powered_on = time.monotonic()
+        self._qemu = subprocess.Popen(command, pass_fds=[line.theirs.fileno() for line in lines.values()], stdin=subprocess.DEVNULL)
+        for line in lines.values():
+            line.theirs.close()
+        self.control("qmp_capabilities")
+
+    def run(self, command: str, timeout: float = 30) -> str:
+        """What a command of the shell prints there. Raises CalledProcessError when it fails."""
+        self._shell.send(f"{{ {command}\n}} 2>&1; echo status $?")
+        found = self._shell.expect(r"(?s)(.*?)^status (\d+)\r?$", timeout)
+        printed, status = found[1].decode(errors="replace").replace("\r", ""), int(found[2])
+        if status:
+            raise subprocess.CalledProcessError(status, command, printed)
+        return printed
+
+    def control(self, command: str, **arguments) -> None:
+        """A command to QEMU itself, as its machine protocol has them."""
+        self._control.send(json.dumps({"execute": command, "arguments": arguments}))
+        self._control.expect(r'"return": ', 10)
+
+    def wait_for_shell(self, timeout: float = 60) -> None:
+        self._shell.send("stty -echo; echo ready")
+        self._shell.expect(r"^ready", timeout)
+
+    def off(self, timeout: float = 30) -> float:
+        """Shut down, and return how many seconds that took."""
+        begun = time.monotonic()
+        self._shell.send("poweroff" if self.init == SYSTEMD else "busybox poweroff")
+        self._qemu.wait(timeout)
+        return time.monotonic() - begun
+
+    def cut(self) -> None:
+        """Take the power away."""
+        self._qemu.kill()
+        self._qemu.wait()
+
+    def close(self) -> None:
+        self.cut()
+        for line in (self.console, self._shell, self._control):
+            line.close()
+
+    # --- Sound --------------------------------------------------------------------------------------
+
+    def sound(self) -> tuple[int, array]:
+        """(samples a second, the samples of the left channel) that have been played so far."""
+        data = self.wav.read_bytes() if self.wav.exists() else b""
+        rate = int.from_bytes(data[24:28], "little")
+        samples = array("h", data[44:len(data) // 4 * 4])  # QEMU fills in the header's lengths at its end
+        return rate, samples[::2]
+
+    def wait_for_sound(self, timeout: float, *, after: int = 0) -> float:
+        """Wait for sound beyond the first `after` samples; return seconds since power-on. Raises Silence."""
+        while time.monotonic() - self.powered_on < timeout:
+            if any(abs(sample) > AUDIBLE for sample in self.sound()[1][after:]):
+                return time.monotonic() - self.powered_on
+            time.sleep(0.05)
+        raise Silence(f"no sound in {timeout} s; see {self.folder}")
