@@ -15,7 +15,7 @@ import signal
 import stat
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -24,7 +24,7 @@ from . import StoryError, UsageError, __version__, config, models
 from .config import FIELDS, Settings, option
 from .engine import Model
 from .gate import open_gate
-from .page import JsonPage, Page, say
+from .page import ERROR, JsonPage, Page, say
 from .story import Story
 from .teller import Teller
 from .wish import Prompt, prompt_for
@@ -58,7 +58,7 @@ Makes up a story about WISH, and tells it in print and aloud:
 
 SHORT = {"temperature": "-t", "topp": "-p", "seed": "-s", "steps": "-n", "prompt": "-i", "tokenizer": "-z"}
 COMMANDS = {"convert": "formats.commands", "export": "formats.commands", "models": "models", "bench": "bench",
-            "eval": "evaluate"}
+            "eval": "evaluate", "serve": "service.serve", "tell": "service.tell", "doctor": "doctor"}
 SPOKEN = "wav", "srt", "vtt"  # files that only a voice can fill
 MAGICS = b"\x89DUO", b"GGUF", b"24ka", b"PK\3\4"  # of .duo, GGUF, llama2.c, PyTorch
 LONGEST_INPUT = 1 << 16  # bytes on stdin; no model has a position for each of so many
@@ -78,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
             signal.signal(signal.SIGHUP, _terminate)
         return _run(sys.argv[1:] if argv is None else argv, begun)
     except StoryError as error:
-        say(f"duostory: {error}".rstrip("."))
+        say(f"duostory: {error}".rstrip("."), ERROR)
         return 2 if isinstance(error, UsageError) else 1
     except KeyboardInterrupt:
         return 130
@@ -90,7 +90,7 @@ def main(argv: list[str] | None = None) -> int:
         if os.environ.get("DUOSTORY_DEBUG"):
             raise
         say(f"duostory: {type(error).__name__}: {error}: this is a mistake in duostory; please report it, "
-             "with what DUOSTORY_DEBUG=1 shows")
+            "with what DUOSTORY_DEBUG=1 shows", ERROR)
         return 1
 
 
@@ -127,7 +127,7 @@ def _run(argv: list[str], begun: float) -> int:
             raise UsageError(f"--silent and {option(name)} exclude each other" if "silent" in given else
                              f"{option(name)} needs the voice, and silent is set ({sources['silent']})")
     if "volume" in given and "reference" not in given:
-        config.keep_volume(settings.volume)
+        config.keep_number("volume", settings.volume)
     return _tell(settings, sources, given, words, again, begun)
 
 
@@ -159,14 +159,7 @@ def _parse(argv: list[str]) -> tuple[dict[str, str | bool], list[str]]:
     # With a width given, argparse does not load half a megabyte to ask the terminal about its own help.
     parser = _Parser(prog="duostory", add_help=False, argument_default=argparse.SUPPRESS,
                      formatter_class=lambda prog: argparse.HelpFormatter(prog, width=80))
-    for key in (*FIELDS, "prompt", *SPOKEN):
-        names = [SHORT[key], option(key)] if key in SHORT else [option(key)]
-        if key in ("the_end", "bedtime", "earcons"):
-            parser.add_argument(*names, action=argparse.BooleanOptionalAction)
-        elif key == "silent":
-            parser.add_argument(*names, action="store_true")
-        else:
-            parser.add_argument(*names)
+    add_options(parser, (*FIELDS, "prompt", *SPOKEN))
     for key in ("json", "again", "reference", "show_config", "version"):
         parser.add_argument(option(key), action="store_true")
     parser.add_argument("-h", "--help", action="store_true")
@@ -176,6 +169,18 @@ def _parse(argv: list[str]) -> tuple[dict[str, str | bool], list[str]]:
         if word.startswith("-"):
             raise UsageError(f"there is no option {word}; see duostory --help, or put -- before such a wish")
     return vars(given), words + last_words
+
+
+def add_options(parser: argparse.ArgumentParser, keys: Iterable[str]) -> None:
+    """Let `parser` take each of `keys`, which are settings or name something else with a value."""
+    for key in keys:
+        names = [SHORT[key], option(key)] if key in SHORT else [option(key)]
+        if key in ("the_end", "bedtime", "earcons"):
+            parser.add_argument(*names, action=argparse.BooleanOptionalAction)
+        elif key == "silent":
+            parser.add_argument(*names, action="store_true")
+        else:
+            parser.add_argument(*names)
 
 
 def _bind(parser: argparse.ArgumentParser, argv: list[str]) -> tuple[list[str], list[str]]:
@@ -257,7 +262,7 @@ def _wish(words: list[str]) -> str:
     return data.removesuffix(b"\n").decode("utf-8", "surrogateescape")
 
 
-def _open_model(settings: Settings) -> Model:
+def open_model(settings: Settings) -> Model:
     """The model, by way of the cache if it is another program's."""
     named = Path(os.path.expanduser(settings.model)) if settings.model else models.default_model()
     tokenizer = Path(os.path.expanduser(settings.tokenizer)) if settings.tokenizer else None
@@ -266,7 +271,7 @@ def _open_model(settings: Settings) -> Model:
 
 def _version(settings: Settings) -> int:
     try:
-        with _open_model(settings) as model:
+        with open_model(settings) as model:
             info = model.info
         facts = f"kernel {info.kernel}, model {info.crc32:08x}"
     except StoryError as error:
@@ -278,7 +283,7 @@ def _version(settings: Settings) -> int:
 def _tell(settings: Settings, sources: dict[str, str], given: dict, words: list[str],
           again: config.Last | None, begun: float) -> int:
     settings = replace(settings, seed=settings.seed or int(time.time()))
-    with _open_model(settings) as model, contextlib.ExitStack() as files:
+    with open_model(settings) as model, contextlib.ExitStack() as files:
         prompt, gate = _prompt(model, given, words, again), open_gate(settings.gate)
         seeds = [1 + (settings.seed + number - 1) % (2**64 - 1) for number in range(settings.stories)]  # never 0
         stories = [Story(model, prompt, replace(settings, seed=seed), gate=gate, reference="reference" in given)

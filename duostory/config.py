@@ -82,7 +82,7 @@ def load(command_line: dict[str, str | bool], *, again: dict[str, str] | None = 
 
     for path in _files(environ):
         layer(_read(path), path, lambda key: f"{key} in {path}")
-    if (volume := kept_volume(environ)) is not None:
+    if (volume := kept_number("volume", environ)) is not None:
         layer({"volume": volume}, "last --volume", option)
     layer({key: environ[variable(key)] for key in FIELDS if environ.get(variable(key))}, "environment", variable)
     if again is not None:
@@ -149,15 +149,15 @@ class Last(NamedTuple):
     crc32: int  # of the model
 
 
-def remember(settings: Settings, header: str, opening: str, crc32: int, environ=os.environ) -> None:
-    """Keep what is needed to tell the story again; where nothing can be kept, do nothing."""
+def remember(settings: Settings, header: str, opening: str, crc32: int, environ=os.environ) -> str | None:
+    """Keep what is needed to tell the story again. Why it could not be kept, as keep_number()."""
     record = {key: str(getattr(settings, key)) for key in RETOLD}
     for key in ("model", "tokenizer", "gate"):
         if record[key] not in ("", GATE_OFF):
             record[key] = os.path.abspath(os.path.expanduser(record[key]))
     record |= {"header": header, "opening": opening, "crc32": f"{crc32:08x}"}
-    _keep("last-story", "".join(f"{key}: {value.encode('unicode_escape').decode()}\n" for key, value in record.items()),
-          environ)
+    lines = [f"{key}: {value.encode('unicode_escape').decode()}\n" for key, value in record.items()]
+    return _keep("last-story", "".join(lines), environ)
 
 
 def recall(environ=os.environ) -> Last:
@@ -179,38 +179,66 @@ def recall(environ=os.environ) -> Last:
         raise StoryError(f"the record of the last story in {path} is damaged; tell a new story") from None
 
 
-# --- The volume, until another one is asked for ---------------------------------------------------
+# --- The volume, until another one is asked for, and the time of day ------------------------------
+
+LATEST = 4102444800  # 2100-01-01: a time after that is no time, but damage
+NUMBERS = {"volume": 100, "clock": LATEST}  # and the highest that each may be
 
 
-def keep_volume(volume: int, environ=os.environ) -> None:
-    """Let `volume` hold for the next stories, too; where nothing can be kept, do nothing."""
-    _keep("volume", f"{volume}\n", environ)
+def keep_number(name: str, number: int, environ=os.environ) -> str | None:
+    """Keep one of NUMBERS. Where it cannot be kept, do nothing and return why, in a few words."""
+    return _keep(name, f"{number}\n", environ)
 
 
-def kept_volume(environ=os.environ) -> int | None:
-    """What keep_volume() kept; None if there is nothing that makes sense."""
+def kept_number(name: str, environ=os.environ) -> int | None:
+    """What keep_number() kept; None if there is nothing that makes sense."""
     try:
-        with open(_state("volume", environ) or os.devnull, "rb") as file:
-            volume = int(file.read(8))
+        with open(_state(name, environ) or os.devnull, "rb") as file:
+            number = int(file.read(24))
     except (OSError, ValueError):
         return None
-    return volume if 0 <= volume <= 100 else None
+    return number if 0 <= number <= NUMBERS[name] else None
 
 
 # --- Files that duostory writes for itself --------------------------------------------------------
 
 
-def _state(name: str, environ) -> str | None:
+def state_folder(environ=os.environ) -> str | None:
+    """Where they are; it need not exist. None when there is no home folder."""
     # systemd may name several folders; the first is the main one.
-    folder = environ.get("STATE_DIRECTORY", "").partition(":")[0] or user_folder(
-        "XDG_STATE_HOME", ".local/state", environ)
+    return environ.get("STATE_DIRECTORY", "").partition(":")[0] or user_folder("XDG_STATE_HOME", ".local/state", environ)
+
+
+def damaged(environ=os.environ) -> list[str]:
+    """One sentence for each of the files that is there and makes no sense. They are taken for none."""
+    paths = [_state(name, environ) or os.devnull for name in NUMBERS if kept_number(name, environ) is None]
+    found = [f"{path} is damaged and is ignored" for path in paths if os.path.isfile(path)]
+    if os.path.exists(_state("last-story", environ) or ""):
+        try:
+            recall(environ)
+        except StoryError as error:
+            found.append(str(error))
+    return found
+
+
+def sweep(environ=os.environ) -> None:
+    """Remove what writers that were killed have left. Only for one who knows that nobody is writing."""
+    folder = state_folder(environ) or ""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            if name.endswith(".part"):
+                os.unlink(os.path.join(folder, name))
+
+
+def _state(name: str, environ) -> str | None:
+    folder = state_folder(environ)
     return folder and os.path.join(folder, name)
 
 
-def _keep(name: str, text: str, environ) -> None:
-    """Write a state file; a power cut leaves the old one or the new one."""
+def _keep(name: str, text: str, environ) -> str | None:
+    """Write a state file; a power cut leaves the old one or the new one. Why it could not be written, in a few words."""
     if not (path := _state(name, environ)):
-        return
+        return "there is no home folder"
     part = f"{path}.{os.getpid()}.part"
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -219,9 +247,16 @@ def _keep(name: str, text: str, environ) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
-    except OSError:
+        folder = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)  # the new name, too, shall be there after a power cut
+        finally:
+            os.close(folder)
+    except OSError as error:
         with contextlib.suppress(OSError):
             os.unlink(part)
+        return f"{path}: {error.strerror}"
+    return None
 
 
 # --- Where settings come from ---------------------------------------------------------------------

@@ -10,12 +10,26 @@ from . import StoryError
 from .story import Piece
 
 
-def say(message: str) -> None:
+ERROR, WARNING, NOTICE, INFO = 3, 4, 5, 6  # how much a line matters, in syslog's numbers
+
+
+def say(message: str, level: int = NOTICE) -> None:
     """One line for the user. A file name may hold anything, but it can't break the line or the terminal."""
     line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
     if sys.stderr:
+        if _to_journal():
+            line = f"<{level}>{line}"
         with contextlib.suppress(OSError):
             print(line, file=sys.stderr, flush=True)
+
+
+def _to_journal() -> bool:
+    """Whether stderr goes to systemd's journal, which takes a level in front of a line. Its variable alone does not say: a
+    terminal started by a service has it, too."""
+    stream = os.environ.get("JOURNAL_STREAM")
+    with contextlib.suppress(OSError):
+        return bool(stream) and stream == "{0.st_dev}:{0.st_ino}".format(os.fstat(2))
+    return False
 
 
 class Page:

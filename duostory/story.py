@@ -31,6 +31,10 @@ TRAIL_OFF = "..."  # closes a sentence that ran out of positions
 _CONTROL = dict.fromkeys({*range(32), *range(127, 160)} - {ord("\t"), ord("\n")})
 
 
+class Stopped(Exception):
+    """Somebody has called stop()."""
+
+
 class Piece(NamedTuple):
     token: int | None  # None for words that are not the model's
     text: str  # "" while a character is incomplete
@@ -55,6 +59,8 @@ class Story:
     started -- time.monotonic() after the first token, None before
     """
 
+    _stopped = False
+
     def __init__(self, model: Model, prompt: Prompt, settings: Settings, *, gate: Gate | None = None,
                  reference: bool = False) -> None:
         self.seed, self.positions, self.taken_back = settings.seed, 0, 0
@@ -74,6 +80,10 @@ class Story:
                                  topp=settings.topp, repeats=settings.repeats, reference=reference)
         self._gate, self._reference, self._the_end = gate, reference, settings.the_end
 
+    def stop(self) -> None:
+        """Let the iteration raise Stopped before the next token. From any thread."""
+        self._stopped = True
+
     def __iter__(self) -> Iterator[Piece | Sentence]:
         return self._pieces("surrogateescape") if self._reference else self._tell()
 
@@ -86,6 +96,8 @@ class Story:
         self._pos = len(self._ids) - 1 if instead_of else 0
         seed = 1 + (self.seed + self.taken_back - 1) % (2**64 - 1)  # the story's own at first, and never 0
         for token in self._generate(list(self._ids), seed=seed, instead_of=instead_of):
+            if self._stopped:
+                raise Stopped
             self.positions += 1
             self._pos = token.pos + 1
             data = b"" if self._reference and _unprintable(token.piece) else token.piece

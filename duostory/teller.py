@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from . import StoryError
 from .config import FIELDS, Settings
-from .page import Page, say
+from .page import INFO, Page, say
 from .sentences import SENTENCE, Sentence
 from .story import Piece, Story
 
@@ -138,5 +138,5 @@ class Teller:
             line += f", first sound after {first:.2f} s" if not before.first_sound else ""
             line += f", {synthesis:.2f} s to synthesise {audio:.1f} s"
         self._page.summary(facts)
-        say(line)
-        say(f"achieved tok/s: {pace:f}")
+        say(line, INFO)
+        say(f"achieved tok/s: {pace:f}", INFO)

@@ -5,6 +5,8 @@ from math import pi, sin
 
 # Notes: hertz, and seconds.
 EARCONS = {
+    "ready": ((392.0, 0.16), (523.3, 0.09), (659.3, 0.12)),  # a triad upwards: it can be used now
+    "listening": ((659.3, 0.16),),  # one high note: your turn
     "thinking": ((392.0, 0.14), (523.3, 0.2)),  # rises by a fourth, like "hm-hm"
     "error": ((392.0, 0.16), (311.1, 0.22)),  # falls by a third, like "oh-oh"
 }

@@ -95,6 +95,7 @@ class Player:
         self.stats = PlayerStats()
         self.on_device = sink.buffer > 0  # not into a file
         self.volume = volume
+        self.alive = 0.0  # time.monotonic() when it last began, went on with or ended a sound, or looked for the device
         self.voice, self._sink = voice, sink
         self._on_word, self._on_spoken, self._notice = on_word, on_spoken, notice
         self._gain = gain(volume)  # of the last sound written
@@ -214,7 +215,9 @@ class Player:
                 if self.stats.first_sound:
                     self.stats.gap += max(0.0, waited - pause)
                 self._silence(pause - waited)
+                self._live()
                 item.sound()
+                self._live()
                 item.end, pause = self._frames, item.pause
             except DeviceGone as gone:
                 self._rewind()
@@ -264,6 +267,7 @@ class Player:
             self._away = time.monotonic()
             self._notice(f"{gone}; the story waits until it is back")
         while not self._stopped:
+            self._live()
             look = time.monotonic() + RETRY
             while time.monotonic() < look and not self._stopped:
                 time.sleep(POLL)
@@ -282,6 +286,7 @@ class Player:
 
         def write(pcm: bytes) -> bool:
             going_on = self._write(pcm)
+            self._live()
             self.stats.first_sound = self.stats.first_sound or time.monotonic()
             return going_on
 
@@ -292,6 +297,9 @@ class Player:
             self.stats.synthesis += time.thread_time() - self._sink_time - began
             if self._on_spoken:
                 self._on_spoken(sentence, start, self.stats.audio, index)
+
+    def _live(self) -> None:
+        self.alive = time.monotonic()
 
     def _silence(self, seconds: float) -> None:
         if seconds > 0:

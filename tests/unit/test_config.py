@@ -195,7 +195,7 @@ def test_where_nothing_can_be_kept_nothing_is(tmp_path):
 def test_the_last_volume_counts_more_than_the_file_and_less_than_the_environment(home):
     write(home, "volume = 40\n")
     assert config.load({}, environ=home)[0].volume == 40
-    config.keep_volume(70, environ=home)
+    config.keep_number("volume", 70, environ=home)
     settings, sources = config.load({}, environ=home)
     assert (settings.volume, sources["volume"]) == (70, "last --volume")
     assert config.load({}, environ=home | {"DUOSTORY_VOLUME": "20"})[0].volume == 20
@@ -204,12 +204,12 @@ def test_the_last_volume_counts_more_than_the_file_and_less_than_the_environment
 
 @pytest.mark.parametrize("kept", [b"", b"loud\n", b"101\n", b"-1\n", b"\0\xff", b"50" * 9, None])
 def test_a_damaged_volume_is_as_good_as_none(home, kept):
-    config.keep_volume(70, environ=home)
+    config.keep_number("volume", 70, environ=home)
     path = os.path.join(home["XDG_STATE_HOME"], "duostory", "volume")
     if kept is None:
         os.unlink(path)
         os.mkdir(path)
-        config.keep_volume(60, environ=home)  # and that does no harm
+        config.keep_number("volume", 60, environ=home)  # and that does no harm
     else:
         with open(path, "wb") as file:
             file.write(kept)
