@@ -34,7 +34,7 @@ class Line:
 
     def __init__(self, log: Path) -> None:
         self._ours, self.theirs = socket.socketpair()
-        self._log, self._said, self._news = log, b"", threading.Condition()
+        self._log, self._said, self._over, self._news = log, b"", False, threading.Condition()
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
@@ -44,15 +44,18 @@ class Line:
                 with self._news:
                     self._said += data
                     self._news.notify_all()
+        with self._news:
+            self._over = True
+            self._news.notify_all()
 
     def send(self, text: str) -> None:
         self._ours.sendall(text.encode() + b"\n")
 
     def expect(self, pattern: str, timeout: float) -> re.Match:
-        """Wait until `pattern` comes, and forget all up to its end. Raises Silence after `timeout` seconds."""
+        """Wait until `pattern` comes, and forget all up to its end. Raises Silence after `timeout` seconds or without power."""
         wanted = re.compile(pattern.encode(), re.MULTILINE)
         with self._news:
-            self._news.wait_for(lambda: wanted.search(self._said), timeout)
+            self._news.wait_for(lambda: wanted.search(self._said) or self._over, timeout)
             if not (found := wanted.search(self._said)):
                 raise Silence(f"no {pattern!r} in {timeout} s, but {self._said[-500:].decode(errors='replace')!r}; see {self._log}")
             self._said = self._said[found.end():]
