@@ -148,7 +148,8 @@ def _command(argv: list[str]) -> int:
 
 class _Parser(argparse.ArgumentParser):
     def __init__(self, **options) -> None:
-        super().__init__(allow_abbrev=False, **options)
+        # With a width given, argparse does not load half a megabyte to ask the terminal about its own help.
+        super().__init__(allow_abbrev=False, formatter_class=lambda prog: argparse.HelpFormatter(prog, width=80), **options)
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message}; see {self.prog} --help")
@@ -156,9 +157,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parse(argv: list[str]) -> tuple[dict[str, str | bool], list[str]]:
     """Options by name, with their values as text, and the words between them."""
-    # With a width given, argparse does not load half a megabyte to ask the terminal about its own help.
-    parser = _Parser(prog="duostory", add_help=False, argument_default=argparse.SUPPRESS,
-                     formatter_class=lambda prog: argparse.HelpFormatter(prog, width=80))
+    parser = _Parser(prog="duostory", add_help=False, argument_default=argparse.SUPPRESS)
     add_options(parser, (*FIELDS, "prompt", *SPOKEN))
     for key in ("json", "again", "reference", "show_config", "version"):
         parser.add_argument(option(key), action="store_true")

@@ -76,7 +76,7 @@ class Robot:
     def __init__(self, settings: Settings, sound: Sound, model: Model, gate: Gate | None) -> None:
         self.settings, self.sound, self.model, self.gate = settings, sound, model, gate
         self._last: tuple[Settings, Prompt] | None = None
-        self._unkept = ""
+        self._unkept: str | None = None  # why something could not be kept the last time
 
     def stories(self, order: Order) -> list[Story]:
         """The stories that `order` asks for. Raises StoryError where it cannot be fulfilled."""
@@ -96,10 +96,10 @@ class Robot:
         self.kept(config.remember(settings, *self._prompt, self.model.info.crc32))
 
     def kept(self, problem: str | None) -> None:
-        """Say that something could not be kept, once for each reason."""
-        if problem and problem != self._unkept:
+        """Say that something could not be kept, and nothing more until something could be."""
+        if problem and not self._unkept:
             say(f"duostory: cannot keep {problem}; going on without", WARNING)
-        self._unkept = problem or self._unkept
+        self._unkept = problem
 
     def _recalled(self) -> tuple[Settings, Prompt]:
         last = config.recall()

@@ -6,7 +6,6 @@ import contextlib
 import os
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from threading import Thread
 
@@ -90,6 +89,8 @@ class Turn(Thread):
             say(f"duostory: {type(error).__name__}: {error}: this is a mistake in duostory; please report it, "
                 "with what DUOSTORY_DEBUG=1 shows", ERROR)
             if os.environ.get("DUOSTORY_DEBUG"):
+                import traceback
+
                 traceback.print_exc()
         finally:
             self._done()

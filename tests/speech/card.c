@@ -3,7 +3,7 @@
  *     pcm.card { type card  folder "/tmp/x"  buffer 11025 }     buffer: the most frames that it holds
  *
  * What has been heard is appended to the file `heard` in the folder. How the card is doing stands in the file
- * `state`: "fine", "unplugged", "busy", "stalled" or "asleep".
+ * `state`: "fine", "unplugged", "busy", "stalled", "asleep" or "stuck", in which no call returns.
  *
  * The declarations are in our own words, as in ext/alsa.cdef: tests shall need no header files of ALSA. */
 #include <errno.h>
@@ -117,6 +117,7 @@ static int play(card_t *card)
     plug_t *plug = &card->plug;
     if (plug->state != RUNNING && plug->state != DRAINING) return 0;
     double time = now();
+    while (is(card, "stuck")) usleep(10000);
     if (is(card, "unplugged")) {
         snd_pcm_ioplug_set_state(plug, DISCONNECTED);
         return -ENODEV;
