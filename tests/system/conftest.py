@@ -30,9 +30,11 @@ def product(tmp_path_factory, request) -> Path:
     python = ["qemu-riscv64", "-L", riscv.DEBIAN, riscv.DEBIAN / "usr" / "bin" / "python3"]
     subprocess.run([*python, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "-s", root, packages], check=True)
     starts, units = root / "etc" / "init.d", root / "usr" / "lib" / "systemd" / "system"
-    wanted = units / "multi-user.target.wants"
-    for place in starts, wanted:
+    wanted, commands = units / "multi-user.target.wants", root / "usr" / "bin"
+    for place in starts, wanted, commands:
         place.mkdir(parents=True)
+    (commands / "duostory").write_text("#!/usr/bin/python3\nfrom duostory.__main__ import main\n\nraise SystemExit(main())\n")
+    (commands / "duostory").chmod(0o755)
     shutil.copy(FIRMWARE / "S95duostory", starts)
     shutil.copy(FIRMWARE / "duostory.service", units)
     (wanted / "duostory.service").symlink_to("../duostory.service")

@@ -81,7 +81,7 @@ class Guest:
         self.console, self._shell, self._control = (Line(folder / f"{name}-{what}.log") for what in ("console", "shell", "qemu"))
         lines = {"console": self.console, "shell": self._shell, "control": self._control}
         options = (f"console=ttyS0 quiet panic=-1 TERM=dumb root=/dev/vda rootfstype=squashfs ro init=/start init2={init} "
-                   f"snd_aloop.enable={int(microphone)} snd_aloop.index=9 systemd.unit=multi-user.target systemd.getty_auto=no")
+                   f"snd_aloop.enable={int(microphone)} snd_aloop.index=9 systemd.unit=multi-user.target systemd.getty_auto=no systemd.condition_needs_update=no systemd.mask=ldconfig.service")
         command = ["setpriv", "--pdeathsig", "KILL", "qemu-system-riscv64", "-M", "virt", "-m", f"{MEMORY}M", "-nodefaults", "-nographic",
                    "-no-reboot", "-kernel", KERNEL, "-append", options, "-device", "virtio-serial", "-device", "virtio-rng-pci",
                    "-device", "i6300esb", "-watchdog-action", "reset", "-audiodev", f"wav,id=sound,path={self.wav}"]
@@ -114,8 +114,16 @@ class Guest:
         self._control.expect(r'"return": ', 10)
 
     def wait_for_shell(self, timeout: float = 60) -> None:
-        self._shell.send("stty -echo; echo ready")
-        self._shell.expect(r"^ready", timeout)
+        """The init forgets what was sent before there is a shell."""
+        while True:
+            self._shell.send("stty -echo; echo here")
+            try:
+                self._shell.expect(r"^here", 1)
+                break
+            except Silence:
+                if time.monotonic() - self.powered_on > timeout:
+                    raise
+        self.run("export SYSTEMD_PAGER=cat")
 
     def off(self, timeout: float = 30) -> float:
         """Shut down, and return how many seconds that took."""
