@@ -3,6 +3,6 @@
 from setuptools import setup
 
 setup(
-    cffi_modules=["ext/build.py:engine", "ext/build.py:espeak", "ext/build.py:alsa"],
+    cffi_modules=[f"ext/build.py:{name}" for name in ("engine", "espeak", "alsa", "pocketsphinx")],
     options={"bdist_wheel": {"py_limited_api": "cp311"}},
 )

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -31,7 +32,8 @@ from .wish import Prompt, prompt_for
 
 HELP = """\
 usage: duostory [CHECKPOINT] [options] [WISH ...]
-       duostory convert | export | models | eval | bench   (see --help of each)
+       duostory --mic [options]               (a spoken wish; see --mic --help)
+       duostory serve|tell|doctor|convert|export|models|eval|bench --help
 
 Makes up a story about WISH, and tells it in print and aloud:
        duostory once upon a time
@@ -45,8 +47,7 @@ Makes up a story about WISH, and tells it in print and aloud:
   -i, --prompt TEXT     begin with exactly this TEXT; else WISH, else stdin
   --model FILE, -z, --tokenizer FILE   the CHECKPOINT; llama2.c's tokenizer.bin
   --gate FILE           a list of words that no story may have, or off (ours)
-  --silent, --wav FILE  do not speak; speak into a WAV file
-  --srt FILE, --vtt FILE   the story with its times, for subtitles
+  --silent, --wav FILE, --srt FILE, --vtt FILE   no voice; sound, and its text
   --speech, --voice, --rate, --pitch, --sink, --device, --[no-]earcons   sound
   --volume N            percent, kept; --min-volume, --max-volume are limits
   --[no-]the-end        close with "The end." (when speaking)
@@ -54,6 +55,29 @@ Makes up a story about WISH, and tells it in print and aloud:
   --again, --json       tell the last story again; print events, one a line
   --reference           llama2.c's output, byte for byte, with its defaults
   --kv f32|q8, --kernel NAME, --show-config, --version, --help
+"""
+
+MIC_HELP = """\
+usage: duostory --mic [options]
+
+Listens to a wish, asks back what it has heard, and tells the story. Then it
+waits for the next wish, until it hears "good night". Press Enter, and say:
+       tell me a story about a dragon
+       yes
+
+  --listen push         a button has to be pressed first (on a terminal)
+  --listen voice        whoever says a wish is heard (elsewhere)
+  --listen wake         "hey robot" comes before a wish
+  --button NAME,...     enter, key:DEVICE[:CODE] or gpio:LINE[:high] (enter)
+  --light NAME          of /sys/class/leds, or gpio:LINE: on while it listens
+  --mic-device NAME     a microphone, as arecord -L lists them (default)
+  --mic-file WAV        hear this file instead; may come more than once
+  --no-confirm          do not ask back what was heard for certain
+  --wishes grammar|free   what it knows, or any words, which it knows less well
+  --save-audio FOLDER   keep what was heard; nothing is kept without it
+
+All options of duostory --help but those for one wish hold as well.
+Everything else is in docs/listening.md.
 """
 
 SHORT = {"temperature": "-t", "topp": "-p", "seed": "-s", "steps": "-n", "prompt": "-i", "tokenizer": "-z"}
@@ -105,8 +129,10 @@ def _run(argv: list[str], begun: float) -> int:
         return _command(argv)
     given, words = _parse(argv)
     if "help" in given:
-        Page().write(HELP)
+        Page().write(MIC_HELP if "mic" in given else HELP)
         return 0
+    if "mic_file" in given:
+        given["mic"] = True
     _contradictions(given)
     checkpoint = words.pop(0) if words and _is_checkpoint(words[0]) else None
     if checkpoint and given.setdefault("model", checkpoint) != checkpoint:
@@ -115,6 +141,8 @@ def _run(argv: list[str], begun: float) -> int:
         raise UsageError("the story can begin with --prompt or be about a wish, not both; leave one out")
     if "again" in given and ("prompt" in given or words):
         raise UsageError("--again takes no wish; the last story has its own")
+    if "mic" in given and words:
+        raise UsageError("with --mic the wish is spoken; leave out the words")
     again = config.recall() if "again" in given else None
     settings, sources = _settings(given, again)
     if "show_config" in given:
@@ -128,6 +156,8 @@ def _run(argv: list[str], begun: float) -> int:
                              f"{option(name)} needs the voice, and silent is set ({sources['silent']})")
     if "volume" in given and "reference" not in given:
         config.keep_number("volume", settings.volume)
+    if "mic" in given:
+        return _converse(settings, sources, given)
     return _tell(settings, sources, given, words, again, begun)
 
 
@@ -159,8 +189,10 @@ def _parse(argv: list[str]) -> tuple[dict[str, str | bool], list[str]]:
     """Options by name, with their values as text, and the words between them."""
     parser = _Parser(prog="duostory", add_help=False, argument_default=argparse.SUPPRESS)
     add_options(parser, (*FIELDS, "prompt", *SPOKEN))
-    for key in ("json", "again", "reference", "show_config", "version"):
+    for key in ("json", "again", "reference", "mic", "show_config", "version"):
         parser.add_argument(option(key), action="store_true")
+    parser.add_argument("--mic-file", action="append")
+    parser.add_argument("--save-audio")
     parser.add_argument("-h", "--help", action="store_true")
     options, last_words = _bind(parser, argv)
     given, words = parser.parse_known_args(options)
@@ -174,12 +206,13 @@ def add_options(parser: argparse.ArgumentParser, keys: Iterable[str]) -> None:
     """Let `parser` take each of `keys`, which are settings or name something else with a value."""
     for key in keys:
         names = [SHORT[key], option(key)] if key in SHORT else [option(key)]
-        if key in ("the_end", "bedtime", "earcons"):
-            parser.add_argument(*names, action=argparse.BooleanOptionalAction)
+        help = FIELDS[key].metadata["meaning"] if key in FIELDS else None
+        if key in ("the_end", "bedtime", "earcons", "confirm"):
+            parser.add_argument(*names, action=argparse.BooleanOptionalAction, help=help)
         elif key == "silent":
-            parser.add_argument(*names, action="store_true")
+            parser.add_argument(*names, action="store_true", help=help)
         else:
-            parser.add_argument(*names)
+            parser.add_argument(*names, metavar=key.rpartition("_")[2].upper(), help=help)
 
 
 def _bind(parser: argparse.ArgumentParser, argv: list[str]) -> tuple[list[str], list[str]]:
@@ -201,9 +234,13 @@ def _contradictions(given: dict) -> None:
     told = [name for name in (*SPOKEN, "the_end", "again", "json", "gate", "stories", "bedtime") if given.get(name)]
     if "reference" in given and told:
         raise UsageError(f"{option(told[0])} is not for --reference, which does what llama2.c does")
-    for name in SPOKEN:
+    if "mic" in given and (other := [name for name in ("prompt", "again", "reference", "srt", "vtt") if name in given]):
+        raise UsageError(f"--mic and {option(other[0])} exclude each other")
+    if "save_audio" in given and "mic" not in given:
+        raise UsageError("--save-audio keeps what is heard with --mic")
+    for name in (*SPOKEN, "save_audio"):
         if given.get(name) == "":
-            raise UsageError(f"{option(name)} needs the name of a file")
+            raise UsageError(f"{option(name)} needs the name of a {'folder' if name == 'save_audio' else 'file'}")
     files = [os.path.realpath(given[name]) for name in SPOKEN if name in given]
     if len(set(files)) < len(files):
         raise UsageError("the sound and its captions need a file each; give them different names")
@@ -283,26 +320,14 @@ def _tell(settings: Settings, sources: dict[str, str], given: dict, words: list[
           again: config.Last | None, begun: float) -> int:
     settings = replace(settings, seed=settings.seed or int(time.time()))
     with open_model(settings) as model, contextlib.ExitStack() as files:
-        prompt, gate = _prompt(model, given, words, again), open_gate(settings.gate)
-        seeds = [1 + (settings.seed + number - 1) % (2**64 - 1) for number in range(settings.stories)]  # never 0
-        stories = [Story(model, prompt, replace(settings, seed=seed), gate=gate, reference="reference" in given)
-                   for seed in seeds]
+        prompt = _prompt(model, given, words, again)
+        stories = _stories(model, prompt, settings, reference="reference" in given)
         page = _open_page(settings, given)
         captions = [files.enter_context(contextlib.closing(each)) for each in _open_captions(given)]
         player = None if settings.silent else _open_player(settings, sources, given, page, captions)
         teller = Teller(page, player, settings, begun)
         try:
-            try:
-                for story in stories:
-                    if story is not stories[0]:
-                        teller.summary()
-                    try:
-                        teller.tell(story, last=story is stories[-1])
-                    finally:
-                        if "reference" not in given:
-                            config.remember(replace(settings, seed=story.seed), *prompt, model.info.crc32)
-            finally:
-                teller.close()
+            _tell_all(stories, teller, settings, None if "reference" in given else prompt, model)
         except KeyboardInterrupt:
             teller.summary()
             raise
@@ -310,6 +335,29 @@ def _tell(settings: Settings, sources: dict[str, str], given: dict, words: list[
             pass
         teller.summary()
     return 0
+
+
+def _stories(model: Model, prompt: Prompt, settings: Settings, *, reference: bool = False) -> list[Story]:
+    gate = open_gate(settings.gate)
+    seeds = [1 + (settings.seed + number - 1) % (2**64 - 1) for number in range(settings.stories)]  # never 0
+    return [Story(model, prompt, replace(settings, seed=seed), gate=gate, reference=reference) for seed in seeds]
+
+
+def _tell_all(stories: list[Story], teller: Teller, settings: Settings, prompt: Prompt | None, model: Model) -> None:
+    """Tell them one after another. With their prompt given, the last that was begun is remembered."""
+    try:
+        for story in stories:
+            if story is not stories[0]:
+                teller.summary()
+            try:
+                teller.tell(story, last=story is stories[-1])
+            finally:
+                if prompt:
+                    config.remember(replace(settings, seed=story.seed), *prompt, model.info.crc32)
+            if teller.stopped:
+                break
+    finally:
+        teller.close()
 
 
 def _prompt(model: Model, given: dict, words: list[str], again: config.Last | None) -> Prompt:
@@ -342,36 +390,136 @@ def _open_captions(given: dict) -> Iterator:
 
 
 def _open_player(settings: Settings, sources: dict[str, str], given: dict, page: Page, captions: list):
-    """The player, or None where there is no voice and nobody insists on one."""
+    """Somebody who speaks; None where there is no espeak-ng, and nobody insists on one."""
+    from .speech import Player
+
+    if not (voice := _open_voice(settings, given)):
+        return None
+    player = Player(voice, _open_sink_or_file(settings, sources, given, voice.rate), volume=settings.volume, notice=page.notice,
+                    **_listeners(page, *captions))
+    _follow(page, player)
+    return player
+
+
+def _open_voice(settings: Settings, given: dict):
     from . import speech
     from .speech.espeak import NoEspeak
 
     try:
-        voice = speech.open_voice(settings.speech, voice=settings.voice, rate_wpm=settings.rate,
-                                  pitch=settings.pitch)
+        return speech.open_voice(settings.speech, voice=settings.voice, rate_wpm=settings.rate, pitch=settings.pitch)
     except NoEspeak as error:
         if any(name in given for name in SPOKEN) or settings.speech != "auto":
             raise
         say(f"duostory: the story is only printed: {error}")
         return None
+
+
+def _open_sink(settings: Settings, given: dict, rate: int):
+    from .speech import open_sink
+
     wav = given.get("wav")
+    return open_sink("wav" if wav else settings.sink, rate, device=settings.device, wav=wav)
+
+
+def _open_sink_or_file(settings: Settings, sources: dict[str, str], given: dict, rate: int):
+    """Where sound goes: into a file where there is no device, and nobody has named one."""
+    from . import speech
+
     try:
-        sink = speech.open_sink("wav" if wav else settings.sink, voice.rate, device=settings.device, wav=wav)
+        return _open_sink(settings, given, rate)
     except speech.NoSoundDevice:
         if sources["sink"] != "default" or sources["device"] != "default":
             raise
-        sink = speech.WavSink(f"story-{settings.seed}.wav", voice.rate, new=True)
-        say(f"duostory: there is no sound device, so the story is spoken into {sink.path}")
+    sink = speech.WavSink(f"story-{settings.seed}.wav", rate, new=True)
+    say(f"duostory: there is no sound device, so the story is spoken into {sink.path}")
+    return sink
 
+
+def _listeners(*pages) -> dict:
+    """What a player tells, to all `pages`."""
     def word(*told) -> None:
-        for listener in (page, *captions):
-            listener.word(*told)
+        for page in pages:
+            page.word(*told)
 
     def spoken(*told) -> None:
-        for listener in (page, *captions):
-            listener.spoken(*told)
+        for page in pages:
+            page.spoken(*told)
 
-    player = speech.Player(voice, sink, on_word=word, on_spoken=spoken, volume=settings.volume, notice=page.notice)
-    if voice.tells_words and player.on_device:
+    return {"on_word": word, "on_spoken": spoken}
+
+
+def _follow(page: Page, player) -> None:
+    if player.voice.tells_words and player.on_device:
         page.follow(player)
-    return player
+
+
+# --- Conversing -----------------------------------------------------------------------------------
+
+
+def _converse(settings: Settings, sources: dict[str, str], given: dict) -> int:
+    """Hear wishes and tell stories until it is good night, the end of the files, or a signal."""
+    from .hearing.session import open_conversation
+
+    with open_model(settings):
+        open_gate(settings.gate)  # so that what is wrong with them is said now
+    page, files = JsonPage() if "json" in given else Page(), given.get("mic_file", ())
+    with contextlib.ExitStack() as opened, contextlib.suppress(Terminated):
+        mouth = None if settings.silent else _open_mouth(settings, sources, given, page)
+        if mouth:
+            opened.enter_context(contextlib.closing(mouth))
+        conversation = opened.enter_context(contextlib.closing(
+            open_conversation(settings, mouth, page, files=files, save=given.get("save_audio"))))
+        conversation.greet()
+        while (command := conversation.next()) and command.kind != "good night":
+            if not _tell_heard(command, conversation, settings, given, mouth):
+                return 0
+        if files and not conversation.understood:
+            raise StoryError("nothing was understood in " + ", ".join(files))
+        if files and conversation.unanswered:
+            raise StoryError("the recording ends before the wish was confirmed; let it end with a yes, or use --no-confirm")
+    return 0
+
+
+def _open_mouth(settings: Settings, sources: dict[str, str], given: dict, page: Page):
+    from .speech.mouth import Mouth
+
+    if not (voice := _open_voice(settings, given)):
+        return None
+    settings = replace(settings, seed=settings.seed or int(time.time()))  # for the name of a file
+    return Mouth(voice, _open_sink_or_file(settings, sources, given, voice.rate),
+                 partial(_open_sink, settings, given, voice.rate), settings.volume, signs=settings.earcons, notice=page.notice)
+
+
+def _tell_heard(command, conversation, settings: Settings, given: dict, mouth) -> bool:
+    """Tell what was wished for, until the button stops it. Whether there may be more tonight."""
+    from .hearing.dialogue import TEXTS
+
+    began = time.monotonic()
+    with contextlib.ExitStack() as opened:
+        try:
+            again = config.recall() if command.kind == "again" else None
+            if again:
+                settings, _ = _settings(given, again)
+            settings = replace(settings, seed=settings.seed or int(time.time()))
+            if mouth:
+                settings = replace(settings, volume=mouth.volume)
+            model = opened.enter_context(open_model(settings))
+            prompt = _prompt(model, given, [], again) if again else prompt_for(command.text, model.metadata)
+            stories = _stories(model, prompt, settings)
+        except StoryError as error:
+            say(f"duostory: {error}")
+            conversation.say(TEXTS["never told" if command.kind == "again" else "unwanted"])
+            return True
+        page = _open_page(settings, given)
+        player = mouth and mouth.player(**_listeners(page))
+        if player:
+            _follow(page, player)
+        teller = Teller(page, player, settings, began)
+        try:
+            with conversation.telling(teller.stop):
+                _tell_all(stories, teller, settings, prompt, model)
+        except (KeyboardInterrupt, Terminated):
+            teller.summary()
+            raise
+        teller.summary()
+    return teller.stopped or not settings.bedtime

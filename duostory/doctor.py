@@ -18,6 +18,8 @@ from .service import clock, orders
 from .speech import earcons
 
 PYTHON = 12e6  # bytes that Python and the voice take; seen: 11.3 MB on x86-64
+LISTEN = 1.0  # seconds
+BUSY = "end that program, perhaps duostory serve, and ask again"
 TONE = "This is my voice."
 
 
@@ -62,6 +64,8 @@ def _examine(given: dict, tone: bool) -> Iterator[Finding]:
     if not settings.silent:
         yield _voice(settings)
         yield _speaker(settings, tone)
+    yield _microphone(settings)
+    yield from _button_and_light(settings)
     yield _watchdog()
     yield _clock()
     yield _state()
@@ -128,7 +132,8 @@ def _speaker(settings: Settings, tone: bool) -> Finding:
                 player.say(TONE)
                 player.finish()
     except StoryError as error:
-        advice = "plug in a USB sound card" if not here else f"name one of them: --device plughw:CARD={here[0]}"
+        advice = (BUSY if "in use" in str(error) else f"name one of them: --device plughw:CARD={here[0]}" if here else
+                  "plug in a USB sound card")
         return Finding("speaker", f"{str(error).partition(': ')[0]}; {cards}", advice, needed=True)
     heard = "a test tone was played; if you did not hear it, look at the cable and at alsamixer" if tone else "--tone plays one"
     return Finding("speaker", f'"{settings.device}" opens; {cards}; {heard}')
@@ -141,6 +146,40 @@ def _cards(direction: str) -> list[str]:
 
 
 # --- What a robot needs besides -------------------------------------------------------------------
+
+
+def _microphone(settings: Settings) -> Finding:
+    from .hearing import level, open_source, pocketsphinx
+    from .hearing.sources import SECONDS
+
+    cards = _cards("c")
+    listed = f"cards that record: {', '.join(cards)}" if cards else "no card here records"
+    try:
+        pocketsphinx.Recogniser.check()
+        heard = level.Level()
+        with contextlib.closing(open_source(settings.sink, device=settings.mic_device)) as source:
+            for _ in range(round(LISTEN / SECONDS)):
+                heard.add(source.read())
+    except StoryError as error:
+        advice = (BUSY if "in use" in str(error) else f"name one of them: --mic-device plughw:CARD={cards[0]}" if cards else
+                  "without one, wishes cannot be spoken")
+        return Finding("microphone", f"{_halves(error)[0]}; {listed}", advice)
+    fact = f'"{settings.mic_device}", {heard.loudest:.0f} dBFS in the last {LISTEN:g} s; {listed}'
+    return Finding("microphone", fact, heard.hint if heard.verdict in ("silent", "clipped") else "")
+
+
+def _button_and_light(settings: Settings) -> Iterator[Finding]:
+    from .hearing.buttons import open_button
+    from .hearing.light import Light
+
+    for topic, name, open_it in (("button", "" if settings.button == "enter" else settings.button, open_button),
+                                 ("light", settings.light, Light)):
+        try:
+            if name:
+                open_it(name).close()
+            yield Finding(topic, f"{name} is there" if name else f"none is set; see --{topic}")
+        except StoryError as error:
+            yield Finding(topic, str(error), f"correct the setting {topic}, or leave it out")
 
 
 def _watchdog() -> Finding:

@@ -93,6 +93,9 @@ class Page:
     def summary(self, facts: dict) -> None:
         pass
 
+    def event(self, event: str, **facts) -> None:
+        """What happened besides a story, for programs that follow."""
+
 
 class JsonPage(Page):
     """stdout: events, one JSON object a line."""
@@ -105,25 +108,25 @@ class JsonPage(Page):
         self._dumps, self._lock = json.dumps, threading.Lock()
         self._sentences = 0
 
-    def _event(self, event: str, **facts) -> None:
+    def event(self, event: str, **facts) -> None:
         with self._lock:  # words come from the player's thread
             self.write(self._dumps({"event": event, **facts}) + "\n")
 
     def piece(self, piece: Piece) -> None:
-        self._event("token", id=piece.token, text=piece.text, prompt=piece.prompt)
+        self.event("token", id=piece.token, text=piece.text, prompt=piece.prompt)
 
     def sentence(self, text: str) -> None:
-        self._event("sentence", index=self._sentences, text=text)
+        self.event("sentence", index=self._sentences, text=text)
         self._sentences += 1
 
     def word(self, word: str, at: float, sentence: int) -> None:
-        self._event("word", word=word, at=round(at, 3), sentence=sentence)
+        self.event("word", word=word, at=round(at, 3), sentence=sentence)
 
     def spoken(self, text: str, at: float, end: float, sentence: int) -> None:
-        self._event("spoken", sentence=sentence, at=round(at, 3), end=round(end, 3))
+        self.event("spoken", sentence=sentence, at=round(at, 3), end=round(end, 3))
 
     def end(self) -> None:
         pass
 
     def summary(self, facts: dict) -> None:
-        self._event("summary", **facts)
+        self.event("summary", **facts)

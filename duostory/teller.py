@@ -30,6 +30,7 @@ class Teller:
         self._story: Story | None = None  # being told, or told and not summed up
         self._told = 0  # stories
         self._thinking = None  # the timer for that earcon
+        self.stopped = False  # by stop()
 
     def tell(self, story: Story, last: bool) -> None:
         """Tell the story to its end. Raises StoryError, and whatever signals and a closed pipe raise; then it is
@@ -42,6 +43,8 @@ class Teller:
             self._begin()
             try:
                 for event in story:
+                    if self.stopped:
+                        break
                     if isinstance(event, Piece):
                         self._page.piece(event)
                     elif event.text.strip():
@@ -57,6 +60,12 @@ class Teller:
                     self._player.finish()
             self._fall_silent()
             raise
+
+    def stop(self) -> None:
+        """End the story: tell() falls silent within 0.2 s, and returns as from a story that is over. From any thread."""
+        self.stopped = True
+        if self._player:
+            self._player.stop()
 
     def _begin(self) -> None:
         """What comes before the story."""
@@ -90,7 +99,7 @@ class Teller:
 
     def _end(self, last: bool) -> None:
         """What comes after the story. Returns when it has been heard."""
-        if last and self._settings.bedtime:
+        if last and self._settings.bedtime and not self.stopped:
             self._page.piece(Piece(None, "\n" + GOOD_NIGHT, False))
             self._sentence(Sentence(GOOD_NIGHT, SENTENCE, True))
         self._page.end()

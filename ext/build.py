@@ -1,7 +1,7 @@
-"""Builds the three binding modules of the package with cffi; setup.py names them.
+"""Builds the binding modules of the package with cffi; setup.py names them.
 
-`_engine` is compiled (API mode, one abi3 module for every Python from 3.11 on); `_espeak` and `_alsa` are declarations
-only (ABI mode), because the voice and the sound card are opened at run time, where they exist.
+`_engine` is compiled (API mode, one abi3 module for every Python from 3.11 on); `_espeak`, `_alsa` and `_pocketsphinx` are
+declarations only (ABI mode), because voice, sound card and recogniser are opened at run time, where they exist.
 """
 
 from pathlib import Path
@@ -47,3 +47,6 @@ espeak.set_source("duostory._espeak", None)
 
 alsa = declare("alsa")
 alsa.set_source("duostory._alsa", None)
+
+pocketsphinx = declare("pocketsphinx")
+pocketsphinx.set_source("duostory._pocketsphinx", None)

@@ -1,4 +1,4 @@
-/* sound.h - what is done to sound between the voice and the card. */
+/* sound.h - what is done to sound between the voice and the card, and between the microphone and the recogniser. */
 #ifndef DUO_SOUND_H
 #define DUO_SOUND_H
 
@@ -7,5 +7,16 @@
 /* Multiply n samples by a gain that goes evenly from `from` to `to`, both in 1/65536 and from 0 to 65536: as
  * nothing gets louder, nothing overflows. */
 void duo_scale(int16_t *samples, int n, int from, int to);
+
+#define DUO_FULL 32000 /* 0.2 dB below the greatest sample: where converters that clip end up */
+
+typedef struct {
+    int64_t sum, squares; /* of the samples */
+    int low, high;        /* the least and the greatest; INT16_MAX and INT16_MIN if there are none */
+    int full;             /* how many are beyond DUO_FULL on either side */
+} duo_level;
+
+/* What there is to say about how loud n samples are. */
+duo_level duo_level_of(const int16_t *samples, int n);
 
 #endif

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from threading import Lock
 
 from .. import StoryError, config
 from ..config import Settings
@@ -20,9 +21,11 @@ class Sound:
     """The way to the loudspeaker. It is opened for each turn, because a sound card may come and go.
 
     missing -- why there was no sound the last time; "" when there was, or none is wanted
+    floor -- held by whoever speaks, or listens: a turn, or a conversation
     """
 
     def __init__(self, settings: Settings) -> None:
+        self.floor = Lock()
         self._settings, self._mute = settings, settings.silent
         self.missing = ""
 
@@ -62,11 +65,16 @@ class Sound:
             say(f"duostory: stories are only shown: {error}", WARNING)
             return None
 
-    def speak(self, words: str) -> None:
-        """Say something before there is a robot."""
-        if player := self.open(self._settings.volume):
+    def speak(self, words: str, earcon: str = "", volume: int | None = None) -> None:
+        """Say something, then play a sound; return when both have been heard."""
+        if player := self.open(self._settings.volume if volume is None else volume):
             with player:
-                player.say(words)
+                if words:
+                    player.say(words)
+                if earcon:
+                    from ..speech import earcons
+
+                    player.play(earcons.samples(earcon, player.voice.rate))
                 player.finish()
 
 

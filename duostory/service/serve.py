@@ -20,6 +20,7 @@ from ..config import Settings
 from ..gate import open_gate
 from ..page import ERROR, WARNING, say
 from . import clock, orders
+from .ear import Ear
 from .notify import Notifier
 from .orders import NOTICE, Client, Order
 from .robot import Robot, Sound
@@ -42,6 +43,7 @@ def register(subparsers: argparse._SubParsersAction) -> None:
     """Adds the command; the parser's `run` takes the parsed arguments and returns the exit status."""
     parser = subparsers.add_parser("serve", help="be there, and tell a story whenever asked to",
                                    argument_default=argparse.SUPPRESS)
+    parser.add_argument("--mic", action="store_true", help="hear spoken wishes, too")
     cli.add_options(parser, config.FIELDS)
     parser.set_defaults(run=run)
 
@@ -57,12 +59,12 @@ def run(args: argparse.Namespace) -> int:
             config.sweep()
             for problem in config.damaged():
                 say(f"duostory: {problem}", WARNING)
-            return _serve(given, [orders.Lines(), *filter(None, [listener])])
+            return _serve(given, hasattr(args, "mic"), [orders.Lines(), *filter(None, [listener])])
     except cli.Terminated:  # before it was ready
         return 0
 
 
-def _serve(given: dict[str, str | bool], sources: list) -> int:
+def _serve(given: dict[str, str | bool], mic: bool, sources: list) -> int:
     sound, trouble = Sound(Settings()), WRONG
     try:
         settings, _ = config.load(given)
@@ -77,7 +79,8 @@ def _serve(given: dict[str, str | bool], sources: list) -> int:
             sound.speak(trouble)
         return os.EX_CONFIG
     with model, contextlib.closing(Notifier()) as notifier:
-        return Loop(Robot(settings, sound, model, gate), notifier).run(sources)
+        robot = Robot(settings, sound, model, gate)
+        return Loop(robot, notifier).run([*sources, Ear(robot, mic)], greet=not mic)
 
 
 def _listen() -> orders.Listener | None:
@@ -112,6 +115,7 @@ class Loop:
         self._progress: tuple | None = None  # of the turn
         self._got_on = self._ping = self._looked = self._kept = time.monotonic()
         self._stuck = False
+        self._followers: list[Callable[[bool], None]] = []
         self._calls: deque[Callable] = deque()
         self._selector = selectors.DefaultSelector()
         self._woken, self._waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -125,6 +129,10 @@ class Loop:
 
     def unwatch(self, fd: int) -> None:
         self._selector.unregister(fd)
+
+    def follow(self, callback: Callable[[bool], None]) -> None:
+        """Let `callback` be told when a turn is about to begin (True), and when none follows it (False)."""
+        self._followers.append(callback)
 
     def call(self, function: Callable, *args) -> None:
         """Let `function` be called on the main thread. From any thread."""
@@ -145,6 +153,11 @@ class Loop:
             self._set_volume(STEP if kind == "louder" else -STEP, telling)
         if order.client:
             order.client.finish(0)
+
+    def greet(self, words: str = READY) -> None:
+        """Say that the robot can be used now."""
+        if not self._turn:
+            self._begin(self._new_turn(words=words, earcon="ready"))
 
     def hung_up(self, client: Client) -> None:
         """Called when `client` has gone: who hears the story that it asked for?"""
@@ -171,6 +184,8 @@ class Loop:
     def _start(self) -> None:
         self._turn, self._next = self._next, None
         self._got_on = time.monotonic()
+        for follower in self._followers:
+            follower(bool(self._turn))
         if self._turn:
             self._turn.start()
         self._notifier.send("STATUS=" + ("Telling a story" if self._turn and self._turn.telling else "Waiting for a wish"))
@@ -202,8 +217,8 @@ class Loop:
 
     # --- The main loop ----------------------------------------------------------------------------
 
-    def run(self, sources: list) -> int:
-        """Serve until a signal comes; returns the exit status."""
+    def run(self, sources: list, greet: bool = True) -> int:
+        """Serve until a signal comes; returns the exit status. Without `greet`, a source does that."""
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._on_signal)
@@ -211,7 +226,8 @@ class Loop:
         for source in sources:
             source.attach(self)
         self._notifier.send("READY=1")
-        self._begin(self._new_turn(words=READY, earcon="ready"))
+        if greet:
+            self.greet()
         tick = min(TICK, (self._notifier.watchdog or TICK) / 4)
         while not self._signal:
             for key, _ in self._selector.select(tick):
@@ -242,7 +258,7 @@ class Loop:
             self._keep_clock()
         if self._robot.sound.missing and not self._turn and now - self._looked >= LOOK:
             self._looked = now
-            self._begin(self._new_turn(words=READY, earcon="ready"))
+            self.greet()
 
     def _despair(self) -> None:
         """A turn is stuck in the engine or in the sound card, and no thread can be freed from there: end, or let the service

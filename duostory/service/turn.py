@@ -16,6 +16,7 @@ from ..teller import Teller
 from .orders import NOTICE, STORY, Client, Order
 from .robot import Robot
 
+POLL = 0.1  # seconds between two looks, while somebody else speaks, whether this turn shall still be
 FAILED = "I cannot do that. Ask me for something else."
 
 
@@ -96,6 +97,15 @@ class Turn(Thread):
             self._done()
 
     def _perform(self) -> None:
+        while not self._robot.sound.floor.acquire(timeout=POLL):
+            if self.stopped:
+                return
+        try:
+            self._play()
+        finally:
+            self._robot.sound.floor.release()
+
+    def _play(self) -> None:
         self._player = player = self._robot.sound.open(self._robot.settings.volume, self._page.notice)
         try:
             if self.stopped:  # before there was a player to stop

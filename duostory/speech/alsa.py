@@ -8,27 +8,19 @@ from duostory import StoryError
 from duostory._alsa import ffi
 from duostory.speech.sinks import DeviceGone, NoSoundDevice
 
-BUFFER_US = 1_000_000  # what the card holds at most: a busy core may not make a gap
-PERIOD_US = 50_000
+BUFFER_US = 1_000_000  # what the card holds at most: a busy core may make no gap
 POLL_S = 0.05  # how long a wait may go without looking for stop()
-STALL_S = 5.0  # a card that takes nothing for this long is broken
+STALL_S = 5.0  # a card that takes or gives nothing for this long is broken
 _LAST_S = 0.1  # what is left to snd_pcm_drain, which PulseAudio lets block after all
-_HINT = 'write to a file with --wav, or see "aplay -L" for the names of sound devices'
 
 _lib = None
 
 
 def library():
-    """libasound, loaded at first use, with its own messages on stderr turned off."""
+    """libasound, loaded at first use, with its own messages on stderr turned off. Raises OSError where it is missing."""
     global _lib
     if _lib is None:
-        try:
-            _lib = ffi.dlopen("libasound.so.2")
-        except OSError:
-            raise NoSoundDevice(
-                "the sound library libasound.so.2 is missing: install it (Debian: libasound2), "
-                "or write to a file with --wav"
-            ) from None
+        _lib = ffi.dlopen("libasound.so.2")
         # alsa-lib wants a C function to hand its messages to, and a Python callback would be entered from
         # wherever C is. A function without arguments or effects does: every ABI that we run on lets a caller
         # pass more than is read.
@@ -36,31 +28,40 @@ def library():
     return _lib
 
 
-def _unopened(device: str, code: int, reason: str) -> NoSoundDevice:
-    """Why `device` does not open, from the errno of snd_pcm_open and its text."""
+def _why(code: int, reason: str) -> str:
+    """Why a device does not open, from the errno of snd_pcm_open and its text."""
     if code == EBUSY:
-        why = "is in use by another program"
-    elif code in (EACCES, EPERM):
-        why = "may only be used by members of the group audio"
-    elif code in (ENOENT, ENODEV, ENXIO, EINVAL):
-        why = "does not exist"
-    else:
-        why = f"does not open ({reason})"
-    return NoSoundDevice(f'the sound device "{device}" {why}: {_HINT}')
+        return "is in use by another program"
+    if code in (EACCES, EPERM):
+        return "may only be used by members of the group audio"
+    if code in (ENOENT, ENODEV, ENXIO, EINVAL):
+        return "does not exist"
+    return f"does not open ({reason})"
 
 
-class AlsaSink:
-    """Plays on an ALSA device ("default", or a name that `aplay -L` lists), `rate` samples a second.
+class Pcm:
+    """An open ALSA device ("default", or a name that `aplay -L` or `arecord -L` lists), 16 bit mono, `rate` samples a second.
 
-    The device's own conversion gives it whatever it wants; "hw:" names are opened as "plughw:" for that.
-    Raises NoSoundDevice where it does not open, later DeviceGone where it is lost and StoryError where it stalls.
+    The device's own conversion makes that of whatever it has; "hw:" names are opened as "plughw:" for that.
+    Raises `UNOPENED` where it does not open, later DeviceGone where it is lost.
     """
+
+    KIND: str  # what the device is called in messages,
+    INSTEAD: str  # what to do without one,
+    NAMES: str  # where its names are listed,
+    UNOPENED: type[StoryError]
+    STREAM: int
+    PERIOD_US: int
 
     def __init__(self, device: str, rate: int) -> None:
         self.rate, self.xruns, self.device = rate, 0, device
-        self._lib = library()
         self._stopped = False
         self._pcm = None
+        try:
+            self._lib = library()
+        except OSError:
+            raise self.UNOPENED("the sound library libasound.so.2 is missing: install it (Debian: libasound2), "
+                                f"or {self.INSTEAD}") from None
         self.reopen()
 
     def reopen(self) -> None:
@@ -71,14 +72,17 @@ class AlsaSink:
             self.close()
             raise
 
+    def _unopened(self, why: str) -> StoryError:
+        return self.UNOPENED(f'the {self.KIND} "{self.device}" {why}: {self.INSTEAD}, or see {self.NAMES}')
+
     def _open(self, name: str):
         lib, handle = self._lib, ffi.new("snd_pcm_t **")
+        # "default" may be another card by now, and alsa-lib does not look again into all files that say so.
+        lib.snd_config_update_free_global()
         # Not blocking: a busy device says so now, and no later call can hold up stop().
-        result = lib.snd_pcm_open(
-            handle, os.fsencode(name), lib.SND_PCM_STREAM_PLAYBACK, lib.SND_PCM_NONBLOCK
-        )
+        result = lib.snd_pcm_open(handle, os.fsencode(name), self.STREAM, lib.SND_PCM_NONBLOCK)
         if result < 0:
-            raise _unopened(self.device, -result, self._reason(result))
+            raise self._unopened(_why(-result, self._reason(result)))
         return handle[0]
 
     def _setup(self) -> None:
@@ -94,10 +98,10 @@ class AlsaSink:
             self._check(lib.snd_pcm_hw_params_set_rate(pcm, hw[0], self.rate, 0))
             time_us = ffi.new("unsigned int *", BUFFER_US)
             self._check(lib.snd_pcm_hw_params_set_buffer_time_near(pcm, hw[0], time_us, ffi.NULL))
-            time_us[0] = PERIOD_US
+            time_us[0] = self.PERIOD_US
             self._check(lib.snd_pcm_hw_params_set_period_time_near(pcm, hw[0], time_us, ffi.NULL))
             self._check(lib.snd_pcm_hw_params(pcm, hw[0]))
-            # Sound starts with the first sample, not when the buffer is full.
+            # Sound starts with the first sample that is written or asked for, not when the buffer is full.
             self._check(lib.snd_pcm_sw_params_current(pcm, sw[0]))
             self._check(lib.snd_pcm_sw_params_set_start_threshold(pcm, sw[0], 1))
             self._check(lib.snd_pcm_sw_params(pcm, sw[0]))
@@ -114,13 +118,10 @@ class AlsaSink:
 
     def _check(self, result: int) -> None:
         if result < 0:
-            raise NoSoundDevice(
-                f'the sound device "{self.device}" does not take {self.rate} Hz, 16 bit, one channel '
-                f"({self._reason(result)}): {_HINT}"
-            )
+            raise self._unopened(f"does not take {self.rate} Hz, 16 bit, one channel ({self._reason(result)})")
 
     def _recover(self, error: int) -> None:
-        """Make the device ready again after it ran dry or slept; `error` is the negative errno that told.
+        """Make the device ready again after it ran dry, or over, or slept; `error` is the negative errno that told.
 
         snd_pcm_recover would do the same, but wait whole seconds for a device that wakes up.
         """
@@ -137,7 +138,22 @@ class AlsaSink:
                 time.sleep(POLL_S)
         if result < 0:
             self.close()  # at once, or a card that is plugged in again would get another number
-            raise DeviceGone(self.device, self._reason(error))
+            raise DeviceGone(self.device, self._reason(error), self.KIND)
+
+    def close(self) -> None:
+        if self._pcm:
+            self._lib.snd_pcm_drop(self._pcm)
+            self._lib.snd_pcm_close(self._pcm)
+            self._pcm = None
+
+
+class AlsaSink(Pcm):
+    """Plays on an ALSA device. Raises NoSoundDevice where it does not open, and StoryError where it stalls."""
+
+    KIND, INSTEAD, NAMES = "sound device", "write to a file with --wav", '"aplay -L" for the names of sound devices'
+    UNOPENED = NoSoundDevice
+    STREAM = 0  # SND_PCM_STREAM_PLAYBACK
+    PERIOD_US = 50_000
 
     def write(self, pcm: bytes) -> None:
         lib, left, at = self._lib, len(pcm) // 2, ffi.from_buffer("char[]", pcm)
@@ -175,9 +191,3 @@ class AlsaSink:
 
     def stop(self) -> None:
         self._stopped = True
-
-    def close(self) -> None:
-        if self._pcm:
-            self._lib.snd_pcm_drop(self._pcm)
-            self._lib.snd_pcm_close(self._pcm)
-            self._pcm = None

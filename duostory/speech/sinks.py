@@ -15,11 +15,11 @@ class NoSoundDevice(StoryError):
 
 
 class DeviceGone(StoryError):
-    """A sound device that did play is unplugged, or otherwise lost. What it still held is lost, too."""
+    """A sound device, or another `kind`, that did work is unplugged, or otherwise lost. What it still held is lost, too."""
 
-    def __init__(self, device: str, reason: str) -> None:
+    def __init__(self, device: str, reason: str, kind: str = "sound device") -> None:
         self.device = device
-        super().__init__(f'the sound device "{device}" has gone ({reason})')
+        super().__init__(f'the {kind} "{device}" has gone ({reason})')
 
 
 class Sink(Protocol):

@@ -1,9 +1,11 @@
 /* card.c - a sound card in real time, for machines that have none: a plugin of alsa-lib, which finds it by asound.conf.
  *
- *     pcm.card { type card  folder "/tmp/x"  buffer 11025 }     buffer: the most frames that it holds
+ *     pcm.card { type card  folder "/tmp/x"  buffer 11025  rate 48000 }
  *
- * What has been heard is appended to the file `heard` in the folder. How the card is doing stands in the file
- * `state`: "fine", "unplugged", "busy", "stalled", "asleep" or "stuck", in which no call returns.
+ * buffer is the most frames that it holds, rate the only one that it knows (without it, 8 to 48 kHz). What has been
+ * heard is appended to the file `heard` in the folder. What can be recorded stands in the file `said`, at the card's
+ * rate, from the moment in which it is opened; behind its end there is silence. How the card is doing stands in the
+ * file `state`: "fine", "unplugged", "busy", "stalled", "asleep" or "stuck", in which no call returns.
  *
  * The declarations are in our own words, as in ext/alsa.cdef: tests shall need no header files of ALSA. */
 #include <errno.h>
@@ -68,6 +70,7 @@ struct plug { /* snd_pcm_ioplug_t, version 1.0.2 */
 
 enum { RUNNING = 3, XRUN = 4, DRAINING = 5, SUSPENDED = 7, DISCONNECTED = 8 }; /* states */
 enum { ACCESS, FORMAT, CHANNELS, RATE, PERIOD_BYTES, BUFFER_BYTES, PERIODS };  /* constraints */
+enum { CAPTURE = 1 }; /* a stream */
 enum { BOUNDARY = 1 << 2 }; /* a flag: pointer() counts on and on */
 
 int snd_pcm_ioplug_create(plug_t *, const char *name, int stream, int mode);
@@ -86,10 +89,12 @@ int snd_config_get_integer(const snd_config_t *, long *);
 typedef struct {
     plug_t plug;
     char folder[512];
-    FILE *heard;
+    FILE *heard, *said;          /* one of them */
     int16_t *ring;               /* buffer_size frames of one channel */
-    unsigned long written, done; /* frames taken, and heard, since prepare */
+    unsigned long user, done;    /* frames that the user wrote or read, and that the clock played or recorded, since prepare */
     double since;                /* when the clock last stood at `done` */
+    double opened;
+    long begun;                  /* where in `said` the recording began */
 } card_t;
 
 static double now(void)
@@ -111,8 +116,23 @@ static int is(const card_t *card, const char *state)
     return !strcmp(found, state);
 }
 
-/* Play what is due by now. A negative errno if it cannot go on. */
-static int play(card_t *card)
+static void play(card_t *card, unsigned long n)
+{
+    while (n--) fwrite(&card->ring[card->done++ % card->plug.buffer_size], 2, 1, card->heard);
+    fflush(card->heard);
+}
+
+static void record(card_t *card, unsigned long n)
+{
+    fseek(card->said, 2 * (card->begun + (long)card->done), SEEK_SET);
+    while (n--) {
+        int16_t *sample = &card->ring[card->done++ % card->plug.buffer_size];
+        if (!fread(sample, 2, 1, card->said)) *sample = 0;
+    }
+}
+
+/* Play or record what is due by now. A negative errno if it cannot go on. */
+static int run(card_t *card)
 {
     plug_t *plug = &card->plug;
     if (plug->state != RUNNING && plug->state != DRAINING) return 0;
@@ -127,41 +147,47 @@ static int play(card_t *card)
         return -ESTRPIPE;
     }
     unsigned long due = is(card, "stalled") ? 0 : (time - card->since) * plug->rate;
-    unsigned long left = card->written - card->done;
-    int dry = due > left;
-    card->since = due && !dry ? card->since + (double)due / plug->rate : time;
-    for (unsigned long n = dry ? left : due; n; n--) fwrite(&card->ring[card->done++ % plug->buffer_size], 2, 1, card->heard);
-    fflush(card->heard);
-    return dry && plug->state == RUNNING ? -EPIPE : 0;
+    unsigned long left = card->said ? plug->buffer_size - (card->done - card->user) : card->user - card->done;
+    int xrun = due > left;
+    card->since = due && !xrun ? card->since + (double)due / plug->rate : time;
+    (card->said ? record : play)(card, xrun ? left : due);
+    return xrun && plug->state == RUNNING ? -EPIPE : 0;
 }
 
 static int card_start(plug_t *plug)
 {
-    ((card_t *)plug->private_data)->since = now();
+    card_t *card = plug->private_data;
+    card->since = now();
+    card->begun = (card->since - card->opened) * plug->rate;
     return 0;
 }
 
 static int card_stop(plug_t *plug)
 {
-    play(plug->private_data);
+    run(plug->private_data);
     return 0;
 }
 
 static long card_pointer(plug_t *plug)
 {
     card_t *card = plug->private_data;
-    int error = play(card);
+    int error = run(card);
     return error == -EPIPE ? error : (long)card->done;
 }
 
 static long card_transfer(plug_t *plug, const area_t *areas, unsigned long offset, unsigned long frames)
 {
     card_t *card = plug->private_data;
-    int error = play(card);
+    int error = run(card);
     if (error) return error;
-    const char *from = (char *)areas->addr + areas->first / 8;
-    for (unsigned long i = 0; i < frames; i++)
-        memcpy(&card->ring[card->written++ % plug->buffer_size], from + (offset + i) * areas->step / 8, 2);
+    for (unsigned long i = 0; i < frames; i++) {
+        int16_t *theirs = (int16_t *)((char *)areas->addr + areas->first / 8 + (offset + i) * areas->step / 8);
+        int16_t *ours = &card->ring[card->user++ % plug->buffer_size];
+        if (card->said)
+            *theirs = *ours;
+        else
+            *ours = *theirs;
+    }
     return frames;
 }
 
@@ -169,7 +195,7 @@ static int card_prepare(plug_t *plug)
 {
     card_t *card = plug->private_data;
     if (is(card, "unplugged")) return -ENODEV;
-    card->written = card->done = 0;
+    card->user = card->done = 0;
     free(card->ring);
     card->ring = calloc(plug->buffer_size, 2);
     return card->ring ? 0 : -ENOMEM;
@@ -188,8 +214,11 @@ static int card_revents(plug_t *plug, struct pollfd *fd, unsigned n, unsigned sh
     uint64_t ticks;
     if (read(fd->fd, &ticks, sizeof ticks) < 0 && errno != EAGAIN) return -errno;
     card_t *card = plug->private_data;
-    int error = play(card);
-    *revents = error ? POLLERR : card->written - card->done < plug->buffer_size ? POLLOUT : 0;
+    int error = run(card);
+    if (card->said)
+        *revents = error ? POLLERR : card->done > card->user ? POLLIN : 0;
+    else
+        *revents = error ? POLLERR : card->user - card->done < plug->buffer_size ? POLLOUT : 0;
     return 0;
 }
 
@@ -197,7 +226,7 @@ static int card_close(plug_t *plug)
 {
     card_t *card = plug->private_data;
     close(plug->poll_fd);
-    fclose(card->heard);
+    fclose(card->said ? card->said : card->heard);
     free(card->ring);
     free(card);
     return 0;
@@ -208,30 +237,33 @@ static const callbacks_t CALLBACKS = {
     .prepare = card_prepare, .resume = card_resume, .poll_revents = card_revents,
 };
 
-static int open_card(card_t *card, long buffer, const char *name, int stream, int mode)
+static int open_card(card_t *card, long buffer, long rate, const char *name, int stream, int mode)
 {
     plug_t *plug = &card->plug;
     char path[600];
     if (is(card, "unplugged")) return -ENODEV;
     if (is(card, "busy")) return -EBUSY;
-    snprintf(path, sizeof path, "%s/heard", card->folder);
-    if (!(card->heard = fopen(path, "abe"))) return -errno;
+    snprintf(path, sizeof path, "%s/%s", card->folder, stream == CAPTURE ? "said" : "heard");
+    FILE *file = fopen(path, stream == CAPTURE ? "rbe" : "abe");
+    if (!file) return -errno;
+    *(stream == CAPTURE ? &card->said : &card->heard) = file;
+    card->opened = now();
     *plug = (plug_t){.version = 1 << 16 | 2, .name = "a card for tests", .flags = BOUNDARY,
-                     .poll_events = POLLIN, .callback = &CALLBACKS, .private_data = card};
+                     .poll_events = POLLIN, .mmap_rw = rate != 0, .callback = &CALLBACKS, .private_data = card};
     plug->poll_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     struct itimerspec tick = {{0, 5000000}, {0, 5000000}};
     timerfd_settime(plug->poll_fd, 0, &tick, NULL);
     int error = snd_pcm_ioplug_create(plug, name, stream, mode);
     if (error < 0) {
         close(plug->poll_fd);
-        fclose(card->heard);
+        fclose(file);
         return error;
     }
-    const unsigned access = 3, format = 2; /* RW_INTERLEAVED, S16_LE */
-    snd_pcm_ioplug_set_param_list(plug, ACCESS, 1, &access);
+    const unsigned access[] = {3, 0}, format = 2; /* RW_INTERLEAVED, and MMAP_INTERLEAVED, which converters want; S16_LE */
+    snd_pcm_ioplug_set_param_list(plug, ACCESS, rate ? 2 : 1, access);
     snd_pcm_ioplug_set_param_list(plug, FORMAT, 1, &format);
     snd_pcm_ioplug_set_param_minmax(plug, CHANNELS, 1, 1);
-    snd_pcm_ioplug_set_param_minmax(plug, RATE, 8000, 48000);
+    snd_pcm_ioplug_set_param_minmax(plug, RATE, rate ? rate : 8000, rate ? rate : 48000);
     snd_pcm_ioplug_set_param_minmax(plug, PERIOD_BYTES, 64, buffer);
     snd_pcm_ioplug_set_param_minmax(plug, BUFFER_BYTES, 128, 2 * buffer);
     return 0;
@@ -241,7 +273,7 @@ static int open_card(card_t *card, long buffer, const char *name, int stream, in
 int _snd_pcm_card_open(snd_pcm_t **pcm, const char *name, snd_config_t *root, snd_config_t *conf, int stream, int mode)
 {
     card_t *card = calloc(1, sizeof *card);
-    long buffer = 0;
+    long buffer = 0, rate = 0;
     if (!card) return -ENOMEM;
     for (snd_config_iterator_t i = snd_config_iterator_first(conf); i != snd_config_iterator_end(conf);
          i = snd_config_iterator_next(i)) {
@@ -251,8 +283,9 @@ int _snd_pcm_card_open(snd_pcm_t **pcm, const char *name, snd_config_t *root, sn
         if (!strcmp(id, "folder") && !snd_config_get_string(entry, &folder))
             snprintf(card->folder, sizeof card->folder, "%s", folder);
         if (!strcmp(id, "buffer")) snd_config_get_integer(entry, &buffer);
+        if (!strcmp(id, "rate")) snd_config_get_integer(entry, &rate);
     }
-    int error = open_card(card, buffer, name, stream, mode);
+    int error = open_card(card, buffer, rate, name, stream, mode);
     if (error < 0)
         free(card);
     else

@@ -1,7 +1,7 @@
 """A sound card in real time, for machines that have none: card.c, which the real libasound takes for one.
 
-It has a buffer that empties at the pace of the clock and runs dry, and can be unplugged, be busy, stand still
-and fall asleep. What alsa-lib then does is alsa-lib's own doing. PulseAudio's null sink behaved the same by hand.
+It has a buffer that empties at the pace of the clock and runs dry, or when recording fills and runs over, and can be
+unplugged, be busy, stand still and fall asleep. What alsa-lib then does is alsa-lib's own doing. PulseAudio's null sink behaved the same by hand.
 """
 
 import subprocess
@@ -30,16 +30,25 @@ class Card:
         self._library, self._folder = library, folder
         self.config, self._heard = folder / "asound.conf", folder / "heard"
         self._heard.touch()
+        self.says(array("h"))
         self.state = "fine"
         self.holds(1.0)
 
-    def holds(self, seconds: float) -> None:
-        """What fits into its buffer, for whoever opens it from now on."""
+    def holds(self, seconds: float, rate: int = RATE, only: bool = False) -> None:
+        """What fits into its buffer at `rate`, perhaps the only one that it knows, for whoever opens it from now on."""
         self.config.write_text(
             f'pcm_type.card {{ lib "{self._library}" }}\n'
-            f'pcm.card {{ type card  folder "{self._folder}"  buffer {round(seconds * RATE)} }}\n'
+            f'pcm.card {{ type card  folder "{self._folder}"  buffer {round(seconds * rate)}'
+            f"{f'  rate {rate}' if only else ''} }}\n"
+            "pcm.plugged { type plug  slave.pcm card }\n"
             "pcm.!default card\n"
         )
+
+    def says(self, samples: array) -> None:
+        """What can be recorded from the moment on in which the card is opened, at the rate at which it is."""
+        part = self._folder / "said.part"
+        part.write_bytes(samples.tobytes())
+        part.replace(self._folder / "said")
 
     def sink(self, buffer: float) -> AlsaSink:
         """An AlsaSink that plays on this card, which holds `buffer` seconds."""

@@ -12,7 +12,7 @@ import pytest
 
 from duostory import StoryError
 from duostory.speech import DeviceGone, NoSoundDevice, WavSink, open_sink
-from duostory.speech.alsa import STALL_S, _unopened, library
+from duostory.speech.alsa import STALL_S, _why, library
 
 RATE = 22050
 TONE = bytes(range(256)) * 40  # 5120 samples, all different
@@ -144,7 +144,18 @@ def test_a_device_that_does_not_open_says_why(recording, capfd, device, says):
     (errno.ECONNREFUSED, "does not open (a reason)"),
 ])
 def test_each_errno_of_opening_has_its_words(code, says):
-    assert says in str(_unopened("default", code, "a reason"))
+    assert says in _why(code, "a reason")
+
+
+def test_the_default_device_may_become_another_one(tmp_path, monkeypatch):
+    """As on a board where a USB card is found, and a file that the configuration includes says so."""
+    (tmp_path / "asound.conf").write_text(
+        f'pcm.!default {{ type hw card 99 }}\n@hooks [ {{ func load files [ "{tmp_path}/found.conf" ] errors false }} ]\n')
+    monkeypatch.setenv("ALSA_CONFIG_PATH", str(tmp_path / "asound.conf"))
+    with pytest.raises(NoSoundDevice):
+        open_sink("alsa", RATE)
+    (tmp_path / "found.conf").write_text("pcm.!default { type null }\n")
+    open_sink("alsa", RATE).close()
 
 
 def test_without_libasound_the_hint_is_to_install_it(monkeypatch):

@@ -6,6 +6,7 @@ import re
 import resource
 import signal
 import socket
+import struct
 import subprocess
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from tests.teller import ROOT, command, environment, run
 
 UNHEARD = {"DUOSTORY_SILENT": "1"}
+PRESSED = struct.pack("@llHHi", 0, 0, 1, 28, 1)  # the struct input_event of a key that goes down
 READY = ["READY=1", "STATUS=Waiting for a wish"]
 
 
@@ -194,6 +196,21 @@ def test_who_hangs_up_has_heard_enough(spoken, card):
     spoken.wait("STATUS=Telling a story")
     spoken.wait("STATUS=Waiting for a wish")
     assert spoken.tell("stop").returncode == 0
+
+
+def test_the_button_asks_for_any_story_and_stops_it(serve, voice, card, tmp_path):
+    os.mkfifo(tmp_path / "button")  # instead of an input device, which needs a kernel that lets us make one
+    button = os.open(tmp_path / "button", os.O_RDWR)
+    service = serve(DUOSTORY_BUTTON=f"key:{tmp_path}/button")
+    service.wait(READY[0])
+    card.play(1.0)
+    os.write(button, PRESSED)
+    service.wait("STATUS=Telling a story")
+    card.play(card.played() + 2.0)
+    os.write(button, PRESSED)
+    service.wait("STATUS=Waiting for a wish")
+    os.close(button)
+    assert b"Once upon a time" in service.end()[1]
 
 
 @pytest.mark.parametrize("number, status", [(signal.SIGTERM, 0), (signal.SIGHUP, 0), (signal.SIGINT, 130)])

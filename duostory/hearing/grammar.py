@@ -1,0 +1,212 @@
+"""What can be said to the robot: from the readable list models/heard.txt to a grammar and a dictionary, and back to a meaning."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from duostory import StoryError
+
+WISH = "WISH"  # stands in the list for the subjects
+KINDS = ("story", "surprise", "again", "stop", "louder", "softer", "good night", "yes", "no")
+MODES = {"wishes": KINDS, "yes-no": ("yes", "no", "again", "stop", "louder", "softer")}
+
+_SIBILANTS = ("S", "Z", "SH", "ZH", "CH", "JH")
+_VOICELESS = ("P", "T", "K", "F", "TH")
+_WAYS = 4  # of saying a phrase, at most: more only cost time
+
+
+class Command(NamedTuple):
+    """What was meant. `text` is the wish as one would type it ("a dragon and a cat"), empty but for a story."""
+
+    kind: str  # one of KINDS
+    subjects: tuple[str, ...] = ()
+    text: str = ""
+
+
+class Subject(NamedTuple):
+    name: str
+    plural: str | None  # None for names, and for what has none of its own
+    phones: str | None  # where the dictionary is not to be asked
+
+
+class Heard:
+    """The list: which phrases mean what, and what a story can be about. Raises StoryError where it makes no sense."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            sections = _sections(path)
+        except OSError as error:
+            raise StoryError(f"cannot read the list of what can be said, {path}: {error.strerror}") from error
+        missing = [kind for kind in (*KINDS, "articles", "subjects") if not sections.get(kind)]
+        if missing or len(sections) > len(KINDS) + 2:
+            raise StoryError(f"{path} must have the sections {', '.join([*KINDS, 'articles', 'subjects'])}")
+        self.articles = sections.pop("articles")
+        self.subjects = [_subject(line) for line in sections.pop("subjects")]
+        self.phrases = sections
+        self.leads = [phrase.removesuffix(WISH).strip() for phrase in sections["story"]]
+        self._kinds = {phrase: kind for kind, phrases in sections.items() for phrase in phrases}
+        self._names = {form.lower(): subject.name for subject in self.subjects for form in _forms(subject)}
+        # The longest first: a polar bear is not a bear.
+        self._find = re.compile(rf"\b(?:{'|'.join(sorted(self._names, key=len, reverse=True))})\b")
+
+    def meaning(self, text: str) -> Command | None:
+        """What a recognised text means; None where it is none of the list's phrases."""
+        text = text.replace("_", " ")
+        if kind := self._kinds.get(text):
+            return Command(kind)
+        lead = max((lead for lead in self.leads if f"{text} ".startswith(lead)), key=len)
+        wish = text[len(lead):].strip()
+        subjects = tuple(self._names[found] for found in self._find.findall(wish))
+        if not subjects:
+            return None
+        return Command("story", subjects, " ".join(self._typed(word) for word in wish.split()))
+
+    def _typed(self, word: str) -> str:
+        name = self._names.get(word, word)
+        return name if name.lower() == word else word
+
+
+def _sections(path: Path) -> dict[str, list[str]]:
+    sections, lines = {}, []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("["):
+            lines = sections.setdefault(line.strip("[] "), [])
+        elif line.strip() and not line.startswith("#"):
+            lines.append(line.strip())
+    return sections
+
+
+def _subject(line: str) -> Subject:
+    forms, _, phones = line.partition("=")
+    name, _, plural = forms.strip().partition(", ")
+    if not plural and not name[0].isupper():
+        plural = _plural(name)
+    return Subject(name, plural if plural not in ("", "-") else None, phones.strip() or None)
+
+
+def _plural(name: str) -> str:
+    if re.search(r"[^aeiou]y$", name):
+        return f"{name[:-1]}ies"
+    return f"{name}es" if re.search(r"(?:s|x|z|ch|sh)$", name) else f"{name}s"
+
+
+def _forms(subject: Subject) -> Iterator[str]:
+    yield subject.name
+    if subject.plural:
+        yield subject.plural
+
+
+# ------------------------------------------------------------------------------------------ files for the recogniser
+
+
+def write(heard: Heard, dictionary: Path, folder: Path) -> None:
+    """Write for each mode MODE.fsg, and words.dict for all, into `folder`; `dictionary` is in CMUdict's format.
+
+    A phrase is one word to the recogniser ("tell_me_a_story_about"): that halves its memory and its work.
+    Raises StoryError where neither the list nor the dictionary says how a word is spoken.
+    """
+    words = set()
+    for mode, kinds in MODES.items():
+        arcs = list(_arcs(heard, kinds))
+        words.update(word for *_, word in arcs if word)
+        lines = [f"TRANSITION {start} {end} {weight:.6f} {word}".rstrip() for start, end, weight, word in arcs]
+        states = f"NUM_STATES {_STATES}\nSTART_STATE {_START}\nFINAL_STATE {_END}"
+        (folder / f"{mode}.fsg").write_text("\n".join([f"FSG_BEGIN {mode}", states, *lines, "FSG_END", ""]))
+    spoken = _Spoken(heard, dictionary)
+    (folder / "words.dict").write_text("".join(spoken.lines(word) for word in sorted(words)))
+
+
+_STATES = 5
+_START, _ASKED, _NAMING, _NAMED, _END = range(_STATES)
+
+
+def _arcs(heard: Heard, kinds: tuple[str, ...]) -> Iterator[tuple[int, int, float, str]]:
+    """(from state, to state, probability, word or nothing)"""
+    def one(words: str) -> str:
+        return words.lower().replace(" ", "_")
+
+    for kind in kinds:
+        if kind != "story":
+            for phrase in heard.phrases[kind]:
+                yield _START, _END, 0.4 / sum(len(heard.phrases[kind]) for kind in kinds), one(phrase)
+    if "story" not in kinds:
+        return
+    for lead in heard.leads:
+        yield _START, _ASKED, 0.6 / len(heard.leads), one(lead)
+    for article in heard.articles:
+        yield _ASKED, _NAMING, 0.9 / len(heard.articles), one(article)
+    yield _ASKED, _NAMING, 0.1, ""
+    forms = sorted({one(form) for subject in heard.subjects for form in _forms(subject)})
+    for form in forms:
+        yield _NAMING, _NAMED, 1 / len(forms), form
+    yield _NAMED, _ASKED, 0.3, "and"
+    yield _NAMED, _END, 0.6, ""
+    yield _NAMED, _END, 0.1, "please"
+
+
+class _Spoken:
+    """How words are spoken, in the lines of a dictionary."""
+
+    def __init__(self, heard: Heard, dictionary: Path) -> None:
+        self._own = {subject.name.lower(): subject.phones for subject in heard.subjects if subject.phones}
+        self._plurals = {subject.plural: subject.name for subject in heard.subjects if subject.plural}
+        self._ways: dict[str, list[str]] = {}
+        with open(dictionary, encoding="utf-8") as lines:
+            for line in lines:
+                word, _, phones = line.rstrip("\n").partition(" ")
+                self._ways.setdefault(word.partition("(")[0], []).append(phones.strip())
+        self._ways["a"] = ["AH", "EY"]
+
+    def lines(self, phrase: str) -> str:
+        ways = [""]
+        for word in phrase.split("_"):
+            ways = [f"{way} {more}".strip() for way in ways for more in self._word(word)[:2]]
+        return "".join(f"{phrase}{f'({number})' if number > 1 else ''} {way}\n"
+                       for number, way in enumerate(ways[:_WAYS], 1))
+
+    def _word(self, word: str) -> list[str]:
+        if word in self._own:
+            return [self._own[word]]
+        if word in self._ways:
+            return self._ways[word]
+        if word in self._plurals and word.startswith(self._plurals[word].rstrip("y")):
+            return [f"{way} {_plural_phones(way)}" for way in self._word(self._plurals[word])]
+        raise StoryError(f'nothing says how "{word}" is spoken: put "{word} = PHONES" into the list of what can be said')
+
+
+def _plural_phones(singular: str) -> str:
+    last = singular.split()[-1]
+    return "IH Z" if last in _SIBILANTS else "S" if last in _VOICELESS else "Z"
+
+
+def made(heard: Heard, dictionary: Path) -> Path:
+    """The folder in the cache with what write() makes of these; made again when the list, the dictionary or this changes."""
+    import hashlib
+    import os
+    import tempfile
+
+    from duostory.folders import user_folder
+
+    cache = user_folder("XDG_CACHE_HOME", ".cache")
+    if not cache:
+        raise StoryError("there is no home folder to keep the grammar in: set XDG_CACHE_HOME to a folder")
+    digest = hashlib.sha256()
+    try:
+        for path in (heard.path, dictionary, Path(__file__)):
+            digest.update(path.read_bytes())
+        folder = Path(cache, "hearing", digest.hexdigest()[:16])
+        if folder.is_dir():
+            return folder
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(dir=folder.parent))
+        write(heard, dictionary, work)
+        try:
+            os.rename(work, folder)
+        except OSError:
+            if not folder.is_dir():  # another process may have been as fast
+                raise
+    except OSError as error:
+        raise StoryError(f"cannot make the grammar: {error.filename}: {error.strerror}") from error
+    return folder

@@ -1,0 +1,64 @@
+"""A light that shows what the robot does: on while it listens, blinking while it thinks."""
+
+import contextlib
+import os
+import time
+
+from duostory import StoryError
+from duostory.hearing import sysfs
+
+BLINK_S = 0.3  # on, and as long off
+
+
+class Light:
+    """A LED of /sys/class/leds by its name, or the GPIO line "gpio:NUMBER", lit while that is high; dark when it is opened.
+
+    Raises StoryError where there is no such light. One that fails later is no reason to stop: it stays as it is.
+    """
+
+    def __init__(self, name: str, *, root: str = "/sys/class") -> None:
+        line = name.removeprefix("gpio:") if name.startswith("gpio:") else ""
+        try:
+            if line.isascii() and line.isdecimal():
+                self._folder, self._file, self._bright = sysfs.gpio(int(line), root), "value", "1"
+                sysfs.put(os.path.join(self._folder, "direction"), "low")  # an output, dark
+            else:
+                self._folder, self._file = os.path.join(root, "leds", name), "brightness"
+                with open(os.path.join(self._folder, "max_brightness")) as file:
+                    self._bright = file.read().strip()
+                sysfs.put(os.path.join(self._folder, self._file), "0")
+        except OSError as error:
+            raise StoryError(f"cannot use the light {name} ({error.filename}: {error.strerror}); take a name that is in "
+                             f"{root}/leds, or gpio:LINE") from None
+        self._state, self._changed = "off", 0.0
+
+    def on(self) -> None:
+        self._set("on")
+
+    def off(self) -> None:
+        self._set("off")
+
+    def blink(self) -> None:
+        """Blink from now on. Where the kernel has no timer for this light, each call only looks whether it is time to
+        change it; so call it now and then, as for each token of a story."""
+        if self._state != "blink" and self._put("trigger", "timer"):
+            self._put("delay_on", str(round(1000 * BLINK_S)))
+            self._put("delay_off", str(round(1000 * BLINK_S)))
+            self._state = "blink"
+        elif self._state != "blink" and time.monotonic() - self._changed >= BLINK_S:
+            self._set("off" if self._state == "on" else "on")
+
+    def close(self) -> None:
+        self.off()
+
+    def _set(self, state: str) -> None:
+        if self._state == "blink":
+            self._put("trigger", "none")
+        self._put(self._file, self._bright if state == "on" else "0")
+        self._state, self._changed = state, time.monotonic()
+
+    def _put(self, name: str, text: str) -> bool:
+        with contextlib.suppress(OSError):
+            sysfs.put(os.path.join(self._folder, name), text)
+            return True
+        return False

@@ -1,0 +1,38 @@
+"""Somebody who speaks to the robot."""
+
+import wave
+from array import array
+from random import Random
+
+import pytest
+
+NOISE = 150  # of 32767, of a quiet room; digitally clean sound is none that a microphone gives
+SPEAKER = "en-us+f3"  # not the robot's own voice
+
+
+@pytest.fixture(scope="session")
+def speaker(voice, tmp_path_factory):
+    """Says sentences into a WAV file, each followed by a pause, and returns its path. A number is so many seconds of a silent
+    room, which has a little noise."""
+    from duostory.speech.espeak import Espeak
+
+    folder, voice = tmp_path_factory.mktemp("speaker"), Espeak(SPEAKER, 150)
+    rate, spoken = voice.rate, {}
+
+    def speak(*sentences):
+        path = folder / f"{len(spoken)}.wav"
+        if (known := spoken.setdefault(sentences, path)) is not path:
+            return known
+        pcm, noise = array("h"), Random(1).randint
+        for sentence in (0.5, *sentences):
+            if isinstance(sentence, str):
+                voice.speak(sentence, lambda sound: pcm.frombytes(sound) or True)
+                sentence = 1.5
+            pcm.frombytes(bytes(2 * round(sentence * rate)))
+        pcm = array("h", (max(-32768, min(32767, sample + noise(-NOISE, NOISE))) for sample in pcm))
+        with wave.open(str(path), "wb") as wav:
+            wav.setparams((1, 2, rate, 0, "NONE", "not compressed"))
+            wav.writeframes(pcm.tobytes())
+        return path
+
+    return speak

@@ -1,0 +1,123 @@
+"""What is said and done next, given what was heard: as tables."""
+
+from itertools import cycle
+
+import pytest
+
+from duostory.hearing.dialogue import OFFERS, Answer, Dialogue, turned
+from duostory.hearing.grammar import Heard
+from tests.conftest import ROOT
+
+meaning = Heard(ROOT / "models" / "heard.txt").meaning
+
+NOTHING = Answer(None, voice=False)  # nobody says anything
+DEAF = Answer(None, voice=False, level="silent")  # and nobody could be heard
+MUMBLE, SHOUT, WHISPER = Answer(None), Answer(None, level="clipped"), Answer(None, level="quiet")
+
+
+def talk(*answers, confirm=True):
+    """Everything that is said when somebody answers so, and the command that is to be carried out."""
+    offers = cycle(["a dragon", "a robot", "a bear", "the moon"])
+    dialogue = Dialogue(offers, "I am {} now.".format, confirm=confirm).talk()
+    ask, said = next(dialogue), []
+    for number, answer in enumerate(answers, 1):
+        said.append(ask.text)
+        if isinstance(answer, str):
+            answer = Answer(meaning(answer.rstrip("?")), confident=not answer.endswith("?"))
+        try:
+            ask = dialogue.send(answer)
+        except StopIteration as end:
+            assert number == len(answers)
+            text, command = end.value
+            return [*said, text], command and (command.kind, *command.subjects)
+    raise AssertionError(f"still asked {ask}")
+
+
+DRAGON, STORY = "tell me a story about a dragon", "A story about a dragon. Yes?"
+WISH = "What is the story about?"
+NOT_UNDERSTOOD = f"I did not understand. {WISH}"
+OFFER = "I know stories about a dragon, a robot and a bear. Which one?"
+
+
+@pytest.mark.parametrize("answers, said, command", [
+    ([DRAGON, "yes"], ["", STORY, ""], ("story", "dragon")),
+    (["tell me a story about a dragon and a cat", "yes"], ["", "A story about a dragon and a cat. Yes?", ""],
+     ("story", "dragon", "cat")),
+    (["again", "yes"], ["", "The last story again. Yes?", ""], ("again",)),
+    (["good night", "yes"], ["", "Shall I go to sleep? Yes?", "Good night."], ("good night",)),
+    # no, and another wish; a wish right away; both wishes wrong
+    ([DRAGON, "no", "tell me a story about a cat", "yes"], ["", STORY, WISH, "A story about a cat. Yes?", ""], ("story", "cat")),
+    ([DRAGON, "a cat", "yes"], ["", STORY, "A story about a cat. Yes?", ""], ("story", "cat")),
+    ([DRAGON, "no", "a cat", "no", "a robot", "yes"],
+     ["", STORY, WISH, "A story about a cat. Yes?", OFFER, "A story about a robot. Yes?", ""], ("story", "robot")),
+    # the question again; an answer that is not understood, or not for certain, once and twice
+    ([DRAGON, "again", "yes"], ["", STORY, STORY, ""], ("story", "dragon")),
+    ([DRAGON, MUMBLE, "yes"], ["", STORY, f"Please say yes or no. {STORY}", ""], ("story", "dragon")),
+    ([DRAGON, "yes?", "yes"], ["", STORY, f"Please say yes or no. {STORY}", ""], ("story", "dragon")),
+    ([DRAGON, MUMBLE, "yes?", "a cat", "yes"],
+     ["", STORY, f"Please say yes or no. {STORY}", WISH, "A story about a cat. Yes?", ""], ("story", "cat")),
+    # not understood: asked again, three offered, and then a surprise
+    ([MUMBLE, DRAGON, "yes"], ["", NOT_UNDERSTOOD, STORY, ""], ("story", "dragon")),
+    ([SHOUT, WHISPER, DRAGON, "yes"], ["", f"That was too loud for me. Please step back a little. {WISH}",
+                                       f"You are very quiet. Please come closer. {OFFER}", STORY, ""], ("story", "dragon")),
+    ([MUMBLE, MUMBLE, MUMBLE], ["", NOT_UNDERSTOOD, f"I did not understand. {OFFER}",
+                                "I did not understand. Then I have a surprise for you."], ("surprise",)),
+    ([MUMBLE, "yes", DRAGON, "no"], ["", NOT_UNDERSTOOD, f"I did not understand. {OFFER}", STORY,
+                                     "Then I have a surprise for you."], ("surprise",)),
+    # for somebody who says nothing there is no story
+    ([NOTHING, NOTHING], ["", f"Is anybody there? {WISH}", "Then I wait."], None),
+    ([NOTHING, DRAGON, NOTHING, NOTHING],
+     ["", f"Is anybody there? {WISH}", STORY, f"Is anybody there? {STORY}", "Then I wait."], None),
+    ([MUMBLE, MUMBLE, NOTHING, NOTHING], ["", NOT_UNDERSTOOD, f"I did not understand. {OFFER}", f"Is anybody there? {OFFER}",
+                                          "Then I wait."], None),
+    ([DEAF], ["", "I can't hear you. Is the microphone on?"], None),
+    ([DRAGON, DEAF], ["", STORY, "I can't hear you. Is the microphone on?"], None),
+    # at any time
+    (["stop"], ["", "All right."], None),
+    ([DRAGON, "stop"], ["", STORY, "All right."], None),
+    (["louder"], ["", "I am louder now."], None),
+    ([DRAGON, "softer", "yes"], ["", STORY, f"I am softer now. {STORY}", ""], ("story", "dragon")),
+])  # fmt: skip
+def test_dialogues(answers, said, command):
+    assert talk(*answers) == (said, command)
+
+
+@pytest.mark.parametrize("answers, said, command", [
+    ([DRAGON], ["", ""], ("story", "dragon")),
+    (["good night"], ["", "Good night."], ("good night",)),
+    ([f"{DRAGON}?", "yes"], ["", STORY, ""], ("story", "dragon")),  # not heard for certain
+    ([MUMBLE, DRAGON], ["", NOT_UNDERSTOOD, ""], ("story", "dragon")),
+    ([NOTHING, NOTHING], ["", f"Is anybody there? {WISH}", "Then I wait."], None),
+])  # fmt: skip
+def test_dialogues_of_the_impatient(answers, said, command):
+    assert talk(*answers, confirm=False) == (said, command)
+
+
+def test_three_others_are_offered_the_next_time():
+    offers = cycle(["a dragon", "a robot", "a bear", "the moon", "a cat", "an owl"])
+    dialogue = Dialogue(offers, str.format)
+    seen = []
+    for _ in range(2):
+        talk = dialogue.talk()
+        next(talk), talk.send(MUMBLE)
+        seen.append(talk.send(MUMBLE).text.partition("about ")[2])
+    assert seen == ["a dragon, a robot and a bear. Which one?", "the moon, a cat and an owl. Which one?"]
+
+
+@pytest.mark.parametrize("kind, volume, low, high, turned_to, said", [
+    ("louder", 50, 0, 100, 60, "I am louder now."),
+    ("softer", 50, 0, 100, 40, "I am softer now."),
+    ("louder", 95, 0, 100, 100, "I am louder now."),
+    ("louder", 100, 0, 100, 100, "I can't be louder."),
+    ("louder", 60, 0, 60, 60, "I can't be louder."),
+    ("softer", 30, 25, 60, 25, "I am softer now."),
+    ("softer", 25, 25, 60, 25, "I can't be softer."),
+])  # fmt: skip
+def test_the_volume_keeps_its_limits(kind, volume, low, high, turned_to, said):
+    assert turned(kind, volume, low, high) == (turned_to, said)
+
+
+@pytest.mark.parametrize("offer", OFFERS)
+def test_what_is_offered_can_be_said(offer):
+    command = meaning(offer)
+    assert command.kind == "story" and command.text == offer

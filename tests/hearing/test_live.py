@@ -1,0 +1,118 @@
+"""The robot in a room, in real time: it plays and records on a made-up card, and somebody presses Enter and speaks to it."""
+
+import os
+import signal
+import subprocess
+import time
+from array import array
+from random import Random
+
+import pytest
+
+from duostory.hearing import RATE, WavSource
+from tests.hearing.conftest import NOISE
+from tests.teller import command, environment
+
+pytest.importorskip("pocketsphinx", reason="needs the package pocketsphinx")
+
+LASTS = 90  # seconds of room; no test is longer
+QUIET = 0.5  # seconds without sound, until the robot has said what it wanted: no pause in a sentence is so long
+
+
+class Room:
+    """A robot, run with `args`, and one who speaks to it."""
+
+    def __init__(self, home, card, speaker, *args: str) -> None:
+        noise = Random(1).randint
+        second = array("h", (noise(-NOISE, NOISE) for _ in range(RATE)))
+        card.says(second * LASTS)
+        self._card, self._speaker, self._said = card, speaker, card.config.with_name("said")
+        self.lines: list[str] = []
+        self._terminal, terminal = os.openpty()
+        self.process = subprocess.Popen(command("--mic", *args), cwd=home, env=environment(home, ALSA_CONFIG_PATH=str(card.config)),
+                                        stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        os.close(terminal)
+        self._opened = self._until(self._is_open) and time.monotonic()
+
+    def _until(self, condition, timeout: float = 20) -> bool:
+        end = time.monotonic() + timeout
+        while not condition():
+            assert time.monotonic() < end and self.process.poll() is None, self.lines
+            time.sleep(0.01)
+        return True
+
+    def _is_open(self) -> bool:
+        """Whether the microphone is open, from which moment on its time counts."""
+        folder = f"/proc/{self.process.pid}/fd"
+        return any(os.path.realpath(os.path.join(folder, fd)) == str(self._said) for fd in os.listdir(folder))
+
+    def line(self) -> str:
+        """The next line of the dialogue."""
+        for line in self.process.stderr:
+            self.lines.append(line.decode().rstrip())
+            if "tok" not in self.lines[-1]:
+                return self.lines[-1]
+        raise AssertionError(f"it ended: {self.lines}")
+
+    def press_enter(self) -> None:
+        os.write(self._terminal, b"\n")
+
+    def say(self, text: str) -> float:
+        """Begin to speak now, and return how many seconds that takes."""
+        wav = WavSource(self._speaker(text))
+        sound = b"".join(iter(wav.read, b""))
+        with open(self._said, "r+b") as said:
+            said.seek(2 * round((time.monotonic() - self._opened + 0.2) * RATE))
+            said.write(sound)
+        return len(sound) / 2 / RATE
+
+    def listen(self) -> None:
+        """Until the robot has begun to speak, and has finished."""
+        played, since = self._card.played(), None
+        while since is None or time.monotonic() - since < QUIET:
+            assert self.process.poll() is None
+            if (now := self._card.played()) > played:
+                played, since = now, time.monotonic()
+            time.sleep(0.02)
+
+
+@pytest.fixture
+def room(tmp_path, card, speaker, request):
+    card.holds(0.5)
+    room = Room(tmp_path, card, speaker, *request.param)
+    yield room
+    room.process.kill()
+    room.process.communicate()
+
+
+STORY = "A story about a dragon. Yes?"
+
+
+@pytest.mark.parametrize("room", [["-s", "1"]], indirect=True)
+def test_an_evening(room, card):
+    assert room.line() == "I am ready. Press Enter, and tell me what the story is about."
+    room.listen()
+    room.press_enter()
+    room.listen()  # to the high note
+    room.say("tell me a story about a dragon")
+    assert room.line() == STORY
+    room.say("yes")  # in the middle of the question, when the robot is deaf
+    assert room.line() == f"Is anybody there? {STORY}"
+    room.listen()
+    room.say("yes")
+    assert room.process.stdout.readline().startswith(b"Once upon a time, there was a dragon")
+    before = card.played()
+    card.play(before + 2)
+    room.press_enter()  # which stops the story
+    time.sleep(0.7)
+    before = card.played()
+    time.sleep(1)
+    assert card.played() == before and room.process.poll() is None
+    room.press_enter()
+    room.listen()
+    room.say("good night")
+    assert room.line() == "Shall I go to sleep? Yes?"
+    room.listen()
+    room.say("yes")
+    assert room.line() == "Good night."
+    assert room.process.wait(10) == 0
