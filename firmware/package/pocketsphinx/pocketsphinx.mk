@@ -1,0 +1,29 @@
+################################################################################
+#
+# pocketsphinx
+#
+################################################################################
+
+POCKETSPHINX_VERSION = 5.1.1
+POCKETSPHINX_SITE = $(call github,cmusphinx,pocketsphinx,v$(POCKETSPHINX_VERSION))
+POCKETSPHINX_LICENSE = BSD-2-Clause, BSD-3-Clause (WebRTC), MIT (yin, jsmn)
+POCKETSPHINX_LICENSE_FILES = LICENSE
+POCKETSPHINX_INSTALL_STAGING = YES
+POCKETSPHINX_SUPPORTS_IN_SOURCE_BUILD = NO
+POCKETSPHINX_BUILD_OPTS = --target pocketsphinx
+
+define POCKETSPHINX_INSTALL_STAGING_CMDS
+	cp -dpf $(@D)/buildroot-build/libpocketsphinx.so* $(STAGING_DIR)/usr/lib/
+	cp -rpf $(@D)/include/* $(@D)/buildroot-build/include/* $(STAGING_DIR)/usr/include/
+endef
+
+POCKETSPHINX_MODEL = usr/share/pocketsphinx/model/en-us/en-us
+
+define POCKETSPHINX_INSTALL_TARGET_CMDS
+	cp -dpf $(@D)/buildroot-build/libpocketsphinx.so* $(TARGET_DIR)/usr/lib/
+	mkdir -p $(TARGET_DIR)/$(POCKETSPHINX_MODEL)
+	$(INSTALL) -m 0644 $(filter-out %/README,$(wildcard $(@D)/model/en-us/en-us/*)) \
+		$(TARGET_DIR)/$(POCKETSPHINX_MODEL)/
+endef
+
+$(eval $(cmake-package))
