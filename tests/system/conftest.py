@@ -1,6 +1,7 @@
 """What a board in QEMU is made of."""
 
 import itertools
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,7 +12,24 @@ from tests import riscv
 from tests.system import guest
 from tests.teller import ROOT
 
-FIRMWARE = ROOT / "firmware" / "package" / "duostory"
+FIRMWARE = ROOT / "firmware"
+EXECUTABLE, PLAIN = 0o755, 0o644
+
+# What of the firmware is on the emulated board, and where Buildroot puts it.
+FILES = {
+    "etc/init.d/S01state": ("board/duo/overlay/etc/init.d/S01state", EXECUTABLE),
+    "etc/init.d/S95duostory": ("package/duostory/S95duostory", EXECUTABLE),
+    "usr/lib/systemd/system/duostory.service": ("package/duostory/duostory.service", PLAIN),
+    "etc/systemd/journald.conf.d/small.conf": ("board/qemu/overlay/etc/systemd/journald.conf.d/small.conf", PLAIN),
+    "usr/lib/udev/rules.d/90-sound-card.rules": ("board/qemu/overlay/usr/lib/udev/rules.d/90-sound-card.rules", PLAIN),
+    "usr/libexec/duostory/sound-card": ("package/duostory/sound-card", EXECUTABLE),
+    "etc/asound.conf": ("package/duostory/asound.conf", PLAIN),
+}
+COMMAND = """#!/usr/bin/python3
+from duostory.__main__ import main
+
+raise SystemExit(main())
+"""
 TOOLS = ["qemu-system-riscv64", "qemu-riscv64", "mksquashfs", "mkfs.ext4", "e2fsck", "debugfs", "setpriv"]
 
 
@@ -29,14 +47,18 @@ def product(tmp_path_factory, request) -> Path:
     shutil.copytree(package, packages)
     python = ["qemu-riscv64", "-L", riscv.DEBIAN, riscv.DEBIAN / "usr" / "bin" / "python3"]
     subprocess.run([*python, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "-s", root, packages], check=True)
-    starts, units = root / "etc" / "init.d", root / "usr" / "lib" / "systemd" / "system"
-    wanted, commands = units / "multi-user.target.wants", root / "usr" / "bin"
-    for place in starts, wanted, commands:
-        place.mkdir(parents=True)
-    (commands / "duostory").write_text("#!/usr/bin/python3\nfrom duostory.__main__ import main\n\nraise SystemExit(main())\n")
-    (commands / "duostory").chmod(0o755)
-    shutil.copy(FIRMWARE / "S95duostory", starts)
-    shutil.copy(FIRMWARE / "duostory.service", units)
+    for place, (source, mode) in FILES.items():
+        (root / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(FIRMWARE / source, root / place)
+        (root / place).chmod(mode)
+    (root / "usr" / "bin").mkdir(exist_ok=True)
+    (root / "usr" / "bin" / "duostory").write_text(COMMAND)
+    (root / "usr" / "bin" / "duostory").chmod(0o755)
+    (root / "etc" / "fstab").write_text((FIRMWARE / "board/duo/overlay/etc/fstab").read_text().replace("/dev/mmcblk0p3", "/dev/vdc"))
+    (root / "etc" / "mdev.conf").write_text(
+        "\n".join(re.findall("(?m)^rule='(.*)'$", (FIRMWARE / "board/duo/post-build.sh").read_text())) + "\nsnd/.* root:audio 660\n")
+    wanted = root / "usr/lib/systemd/system/multi-user.target.wants"
+    wanted.mkdir()
     (wanted / "duostory.service").symlink_to("../duostory.service")
     image = folder / "product.squashfs"
     subprocess.run(["mksquashfs", root, image, "-quiet", "-no-progress", "-comp", "lz4", "-all-root"],

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import threading
 import time
-import wave
 from array import array
 from pathlib import Path
 
@@ -20,9 +19,16 @@ DEBIAN = CACHE / "guest-root.squashfs"
 
 BUSYBOX, SYSTEMD = "/usr/lib/busybox/init", "/usr/sbin/init"
 MEMORY = 60  # MB, of which Linux leaves 55 to programs as on the board
+PATIENCE = 240  # seconds for anything; the emulated board is slow, and slower on a busy machine
+RATE = 22050  # samples a second, of what is recorded
 AUDIBLE = 300  # samples beyond this are sound, of 32768
 
 _CARDS = {"hda": ["intel-hda", "hda-output,audiodev=sound"], "usb": ["qemu-xhci", "usb-audio,id=card,audiodev=sound"], None: []}
+# What Buildroot's image has in files: a partition, a folder for what is not kept, no login, and nothing to be made up for.
+_FOR_SYSTEMD = ("systemd.unit=multi-user.target fstab=no systemd.mount-extra=/dev/vdc:/var/lib/duostory:ext4:"
+                "noatime,nosuid,nodev,noexec,nofail systemd.volatile=state systemd.getty_auto=no "
+                "systemd.condition_needs_update=no systemd.mask=ldconfig.service systemd.mask=systemd-logind.service "
+                "systemd.mask=systemd-logind-varlink.socket")
 
 
 class Silence(AssertionError):
@@ -81,10 +87,10 @@ class Guest:
         self.console, self._shell, self._control = (Line(folder / f"{name}-{what}.log") for what in ("console", "shell", "qemu"))
         lines = {"console": self.console, "shell": self._shell, "control": self._control}
         options = (f"console=ttyS0 quiet panic=-1 TERM=dumb root=/dev/vda rootfstype=squashfs ro init=/start init2={init} "
-                   f"snd_aloop.enable={int(microphone)} snd_aloop.index=9 systemd.unit=multi-user.target systemd.getty_auto=no systemd.condition_needs_update=no systemd.mask=ldconfig.service")
+                   f"snd_aloop.enable={int(microphone)} snd_aloop.index=9 {_FOR_SYSTEMD if init == SYSTEMD else ''}")
         command = ["setpriv", "--pdeathsig", "KILL", "qemu-system-riscv64", "-M", "virt", "-m", f"{MEMORY}M", "-nodefaults", "-nographic",
                    "-no-reboot", "-kernel", KERNEL, "-append", options, "-device", "virtio-serial", "-device", "virtio-rng-pci",
-                   "-device", "i6300esb", "-watchdog-action", "reset", "-audiodev", f"wav,id=sound,path={self.wav}"]
+                   "-device", "i6300esb", "-watchdog-action", "reset", "-audiodev", f"wav,id=sound,path={self.wav},out.frequency={RATE},out.channels=1"]
         for id, line in lines.items():
             command += ["-chardev", f"socket,id={id},fd={line.theirs.fileno()}"]
         command += ["-serial", "chardev:console", "-device", "virtconsole,chardev=shell", "-mon", "control,mode=control"]
@@ -99,7 +105,7 @@ class Guest:
             line.theirs.close()
         self.control("qmp_capabilities")
 
-    def run(self, command: str, timeout: float = 30) -> str:
+    def run(self, command: str, timeout: float = PATIENCE) -> str:
         """What a command of the shell prints there. Raises CalledProcessError when it fails."""
         self._shell.send(f"{{ {command}\n}} 2>&1; echo status $?")
         found = self._shell.expect(r"(?s)(.*?)^status (\d+)\r?$", timeout)
@@ -111,9 +117,9 @@ class Guest:
     def control(self, command: str, **arguments) -> None:
         """A command to QEMU itself, as its machine protocol has them."""
         self._control.send(json.dumps({"execute": command, "arguments": arguments}))
-        self._control.expect(r'"return": ', 10)
+        self._control.expect(r'"return": ', 60)
 
-    def wait_for_shell(self, timeout: float = 60) -> None:
+    def wait_for_shell(self, timeout: float = PATIENCE) -> None:
         """The init forgets what was sent before there is a shell."""
         while True:
             self._shell.send("stty -echo; echo here")
@@ -125,7 +131,7 @@ class Guest:
                     raise
         self.run("export SYSTEMD_PAGER=cat")
 
-    def off(self, timeout: float = 30) -> float:
+    def off(self, timeout: float = PATIENCE) -> float:
         """Shut down, and return how many seconds that took."""
         begun = time.monotonic()
         self._shell.send("poweroff" if self.init == SYSTEMD else "busybox poweroff")
@@ -144,17 +150,32 @@ class Guest:
 
     # --- Sound --------------------------------------------------------------------------------------
 
-    def sound(self) -> tuple[int, array]:
-        """(samples a second, the samples of the left channel) that have been played so far."""
+    def sound(self) -> array:
+        """The samples that have been played so far, RATE a second."""
         data = self.wav.read_bytes() if self.wav.exists() else b""
-        rate = int.from_bytes(data[24:28], "little")
-        samples = array("h", data[44:len(data) // 4 * 4])  # QEMU fills in the header's lengths at its end
-        return rate, samples[::2]
+        return array("h", data[44:len(data) // 2 * 2])  # QEMU fills in the header's lengths at its end
 
     def wait_for_sound(self, timeout: float, *, after: int = 0) -> float:
-        """Wait for sound beyond the first `after` samples; return seconds since power-on. Raises Silence."""
-        while time.monotonic() - self.powered_on < timeout:
-            if any(abs(sample) > AUDIBLE for sample in self.sound()[1][after:]):
-                return time.monotonic() - self.powered_on
+        """Wait for sound after the first `after` samples, and return seconds since power-on. Raises Silence."""
+        begun = time.monotonic()
+        while (now := time.monotonic()) < begun + timeout:
+            if any(abs(sample) > AUDIBLE for sample in self.sound()[after:]):
+                return now - self.powered_on
             time.sleep(0.05)
         raise Silence(f"no sound in {timeout} s; see {self.folder}")
+
+    def wait_for_silence(self, timeout: float, *, after: int = 0) -> array:
+        """Wait until nothing is heard for three seconds, and return the sound after the first `after` samples, without the
+        silence around it."""
+        begun, last, length = time.monotonic(), time.monotonic(), after
+        while time.monotonic() - last < 3:
+            if time.monotonic() > begun + timeout:
+                raise Silence(f"no silence in {timeout} s; see {self.folder}")
+            time.sleep(0.2)
+            samples = self.sound()
+            if any(abs(sample) > AUDIBLE for sample in samples[length:]):
+                last = time.monotonic()
+            length = len(samples)
+        samples = samples[after:]
+        loud = [place for place, sample in enumerate(samples) if abs(sample) > AUDIBLE]
+        return samples[loud[0]:loud[-1]] if loud else array("h")
