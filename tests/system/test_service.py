@@ -79,7 +79,7 @@ def test_the_root_cannot_be_written(board, story):
 
 
 def pid(board: Guest) -> str:
-    return board.run("pidof -s duostory").strip()
+    return board.run("pidof duostory").strip()
 
 
 def test_killed(board, story):
