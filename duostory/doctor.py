@@ -186,12 +186,13 @@ def _watchdog() -> Finding:
     name = _line("/sys/class/watchdog/watchdog0/identity")
     if name or os.path.exists("/dev/watchdog"):
         return Finding("watchdog", f"/dev/watchdog: {name or 'of an unknown kind'}")
-    return Finding("watchdog", "no /dev/watchdog", "without it a kernel that hangs stays so: load the driver (dw_wdt on the Duo)")
+    return Finding("watchdog", "no /dev/watchdog", "a kernel that hangs will stay so: load its driver (dw_wdt on the Duo)")
 
 
 def _clock() -> Finding:
     now, kept = time.time(), config.kept_number("clock")
-    source = "from a clock that goes on without power" if clock.goes_on() else "this machine has no clock that goes on without power"
+    source = "from a" if clock.goes_on() else "this machine has no"
+    source += " clock that goes on without power"
     fact = f"{time.strftime('%Y-%m-%d %H:%M', time.localtime(now))}, {source}"
     if now >= max(clock.RELEASED, kept or 0) or clock.goes_on() and now >= clock.RELEASED:
         return Finding("clock", fact)
@@ -203,9 +204,9 @@ def _state() -> Finding:
     if damaged:
         return Finding("state", damaged[0], "nothing, it is written anew")
     if not folder:
-        return Finding("state", "there is no home folder", "set STATE_DIRECTORY, so that the volume and the last story are kept")
+        return Finding("state", "there is no home folder", "set STATE_DIRECTORY, or nothing is kept over a power cut")
     if problem := config.keep_number("doctor", int(time.time())):
-        return Finding("state", f"cannot keep {problem}", "make room or mount it to be written, or nothing is kept over a power cut")
+        return Finding("state", f"cannot keep {problem}", "make room or mount it to be written, or nothing is kept")
     os.unlink(os.path.join(folder, "doctor"))
     return Finding("state", f"{folder} can be written")
 

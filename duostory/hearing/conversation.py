@@ -196,15 +196,18 @@ class Conversation:
             return Answer(Command("stop"))
         command = self._recogniser.meaning(hypothesis.text) if hypothesis else None
         if hypothesis:
-            self._page.event("heard", text=hypothesis.text, command=command and command.kind,
+            text = hypothesis.text.replace("_", " ")
+            self._page.event("heard", text=text, command=command and command.kind,
                              subjects=command.subjects if command else (), confident=hypothesis.confident, level=level)
             if self._keep:
                 self._keep(heard.pcm)
         if command:
             self.understood += 1
-        elif heard.level.hint:
+        elif heard.level.hint and (hypothesis or level == "silent"):
             self._page.notice(heard.level.hint)
-        return Answer(command, bool(hypothesis), bool(hypothesis and hypothesis.confident), level)
+        # What is so quiet and makes no sense may be the room alone.
+        voice = bool(hypothesis) and (command is not None or level != "quiet")
+        return Answer(command, voice, bool(hypothesis and hypothesis.confident), level)
 
     def _need_recogniser(self):
         self._recogniser = self._recogniser or self._open()

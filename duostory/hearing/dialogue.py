@@ -34,12 +34,11 @@ TEXTS = {
     "good night?": "Shall I go to sleep? Yes?",
     "yes or no": "Please say yes or no.",
     "not understood": "I did not understand.",
-    "quiet": "You are very quiet. Please come closer.",
     "clipped": "That was too loud for me. Please step back a little.",
     "silent": "I can't hear you. Is the microphone on?",
     "wish": "What is the story about?",
     "offer": "I know stories about {what}. Which one?",
-    "nobody": "Is anybody there?",
+    "nobody": "Is anybody there? Please come closer.",
     "gone": "Then I wait.",
     "all right": "All right.",
     "louder": "I am louder now.",
@@ -57,7 +56,7 @@ class Answer(NamedTuple):
     """What came of listening."""
 
     command: Command | None  # None: nothing that was understood
-    voice: bool = True  # whether anybody spoke
+    voice: bool = True  # whether anybody spoke, and loud enough
     confident: bool = True
     level: str = "fine"  # of the sound: "fine", "quiet", "clipped" or "silent"
 
@@ -99,7 +98,7 @@ class Dialogue:
             answer = yield from self._ask(text, question, WISHES)
             command, why = answer.command, ""
             if command is None or command.kind in ("yes", "no"):  # which are no wishes
-                command, why = None, TEXTS[answer.level if answer.level in ("quiet", "clipped") else "not understood"]
+                command, why = None, TEXTS["clipped" if answer.level == "clipped" else "not understood"]
             elif self._confirm or not answer.confident:
                 command = yield from self._confirmed(command)
             if command:

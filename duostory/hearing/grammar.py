@@ -9,7 +9,9 @@ from duostory import StoryError
 
 WISH = "WISH"  # stands in the list for the subjects
 KINDS = ("story", "surprise", "again", "stop", "louder", "softer", "good night", "yes", "no")
-MODES = {"wishes": KINDS, "yes-no": ("yes", "no", "again", "stop", "louder", "softer")}
+# What is listened for, and how likely it is a story that is asked for. After a question one may answer with another wish: if
+# the grammar had none, it would take one in ten for a yes.
+MODES = {"wishes": 0.6, "yes-no": 0.3}
 
 _SIBILANTS = ("S", "Z", "SH", "ZH", "CH", "JH")
 _VOICELESS = ("P", "T", "K", "F", "TH")
@@ -108,8 +110,8 @@ def write(heard: Heard, dictionary: Path, folder: Path) -> None:
     Raises StoryError where neither the list nor the dictionary says how a word is spoken.
     """
     words = set()
-    for mode, kinds in MODES.items():
-        arcs = list(_arcs(heard, kinds))
+    for mode, stories in MODES.items():
+        arcs = list(_arcs(heard, stories))
         words.update(word for *_, word in arcs if word)
         lines = [f"TRANSITION {start} {end} {weight:.6f} {word}".rstrip() for start, end, weight, word in arcs]
         states = f"NUM_STATES {_STATES}\nSTART_STATE {_START}\nFINAL_STATE {_END}"
@@ -122,19 +124,16 @@ _STATES = 5
 _START, _ASKED, _NAMING, _NAMED, _END = range(_STATES)
 
 
-def _arcs(heard: Heard, kinds: tuple[str, ...]) -> Iterator[tuple[int, int, float, str]]:
+def _arcs(heard: Heard, stories: float) -> Iterator[tuple[int, int, float, str]]:
     """(from state, to state, probability, word or nothing)"""
     def one(words: str) -> str:
         return words.lower().replace(" ", "_")
 
-    for kind in kinds:
-        if kind != "story":
-            for phrase in heard.phrases[kind]:
-                yield _START, _END, 0.4 / sum(len(heard.phrases[kind]) for kind in kinds), one(phrase)
-    if "story" not in kinds:
-        return
+    others = [phrase for kind in KINDS if kind != "story" for phrase in heard.phrases[kind]]
+    for phrase in others:
+        yield _START, _END, (1 - stories) / len(others), one(phrase)
     for lead in heard.leads:
-        yield _START, _ASKED, 0.6 / len(heard.leads), one(lead)
+        yield _START, _ASKED, stories / len(heard.leads), one(lead)
     for article in heard.articles:
         yield _ASKED, _NAMING, 0.9 / len(heard.articles), one(article)
     yield _ASKED, _NAMING, 0.1, ""

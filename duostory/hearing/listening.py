@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,12 @@ from duostory.hearing.sources import SECONDS, Source
 if TYPE_CHECKING:
     from duostory.hearing.buttons import Button
     from duostory.hearing.pocketsphinx import Endpointer, Hypothesis, Recogniser
+    from duostory.hearing.wake import WakePhrase
 
 BEGIN_S = 8.0  # a child may think for so long before it begins,
 PAUSE_S = 0.5  # be silent for so long between two words, besides the 0.4 s after which the endpointer says so,
 LONGEST_S = 10.0  # and speak for so long
-_LEAD_S = 0.45  # before the endpointer is sure, and a little more: no first consonant is lost
+_LEAD_S = 0.6  # that the endpointer takes, after digital silence, to be sure, and a little more: no first consonant is lost
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,9 @@ class Heard:
 class Listener:
     """Listens on `source`, which it flushes first: what was captured while the robot spoke is not heard.
 
-    Times are in seconds of sound, so that a file is heard as a microphone is. With `keep` the sound of each Heard is in
-    its pcm; otherwise nothing is kept. `meter` is shown meanwhile; `button` ends the listening, and is best given where
+    Times are in seconds of sound, so that a file is heard as a microphone is. The recogniser makes up its mind as soon as one
+    ceases; should one go on within the pause, it hears all of it anew. With `keep` the sound of each Heard is in its pcm;
+    otherwise nothing is kept. `meter` is shown meanwhile; `button` ends the listening, and is best given where
     it began it.
     """
 
@@ -53,42 +56,65 @@ class Listener:
     def listen(self, recogniser: Recogniser, timeout: float = BEGIN_S, *, longest: float = LONGEST_S,
                pause: float = PAUSE_S, button: Button | None = None) -> Heard:
         """Wait at most `timeout` for one to begin, and hear at most `longest` of it. Raises DeviceGone, StoryError."""
-        level, kept = Level(), bytearray()
-        lead: deque[bytes] = deque(maxlen=round(_LEAD_S / SECONDS))
-        at, begun, ceased = 0.0, None, None  # now; since when one speaks, and has been silent
+        level, given, hypothesis, ended = Level(), bytearray(), None, ""
+        lead = _lead()
+        at, begun, ceased = 0.0, 0.0, 0.0  # now, since when one speaks, and has been silent; 0: not
+        for block, speaks in self._blocks(level, button):
+            at += SECONDS
+            lead.append(block)
+            if speaks:
+                sound = b"".join(lead)
+                given += sound
+                lead.clear()
+                if ceased or not begun:  # or goes on after all
+                    recogniser.start()
+                    sound = bytes(given)
+                recogniser.feed(sound)
+                begun, ceased = begun or at, 0.0
+            elif begun and not ceased:
+                ceased, hypothesis = at, recogniser.finish()  # while one may still go on: it takes its time
+            if not begun:
+                ended = "silence" if at >= timeout else ""
+            elif ceased and at - ceased >= pause:
+                ended = "speech"
+            elif at - begun >= longest:
+                ended = "full"
+            if ended:
+                break
+        if begun and not ceased:
+            hypothesis = recogniser.finish()
+        return Heard(hypothesis, level, ended or self._stopped, at, bytes(given) if self._keep else b"")
+
+    def wait(self, phrase: WakePhrase, button: Button | None = None) -> bool:
+        """Return True once `phrase` is said or `button` is pressed, and False at the end of a file. Raises as listen()."""
+        lead, spoke = _lead(), False
+        for block, speaks in self._blocks(Level(), button):
+            lead.append(block)
+            if speaks:
+                if not spoke:
+                    phrase.start()
+                if phrase.feed(b"".join(lead)):
+                    return True
+                lead.clear()
+            spoke = speaks
+        return self._stopped == "button"
+
+    def _blocks(self, level: Level, button: Button | None) -> Iterator[tuple[bytes, bool]]:
+        """Each block that is heard from now on, and whether somebody speaks. At the end `_stopped` says what it was."""
         self.source.flush()
         self._endpointer.start()
-        ended = ""
         try:
-            while not ended:
-                if button and button.pressed():
-                    ended = "button"
-                    break
-                if not (block := self.source.read()):
-                    ended = "end"
-                    break
-                at += SECONDS
+            while not (pressed := bool(button and button.pressed())) and (block := self.source.read()):
                 level.add(block)
                 if self._meter:
                     self._meter.show(level.rms, level.verdict == "clipped")
-                speaks = self._endpointer.feed(block) == "speech"
-                if begun is None:
-                    lead.append(block)
-                    if not speaks:
-                        ended = "silence" if at >= timeout else ""
-                        continue
-                    begun, block = at, b"".join(lead)
-                    recogniser.start()
-                recogniser.feed(block)
-                if self._keep:
-                    kept += block
-                ceased = None if speaks else ceased or at
-                if ceased and at - ceased >= pause:
-                    ended = "speech"
-                elif at - begun >= longest:
-                    ended = "full"
+                yield block, self._endpointer.feed(block) == "speech"
+            self._stopped = "button" if pressed else "end"
         finally:
             if self._meter:
                 self._meter.clear()
-            hypothesis = recogniser.finish() if begun is not None else None
-        return Heard(hypothesis, level, ended, at, bytes(kept))
+
+
+def _lead() -> deque[bytes]:
+    """The last blocks that are not yet, or perhaps not any more, speech."""
+    return deque(maxlen=round(_LEAD_S / SECONDS))

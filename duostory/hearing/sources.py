@@ -191,7 +191,7 @@ class _Wav:
 class _Resampler:
     """To RATE samples a second from `rate`: a band-limited interpolation with a Hann-windowed sinc.
 
-    Of the half of the lower rate, the first 0.85 pass (-0.3 dB), and what is above 1.025 is damped by 50 dB and more.
+    Of the half of the lower rate, the first 0.85 pass (-0.3 dB), and what is above 1.025 is damped by 40 dB and more.
     """
 
     CROSSINGS = 16  # zeros of the sinc on either side

@@ -12,8 +12,9 @@ from .. import StoryError
 from ..page import WARNING, say
 from .orders import Order
 from .robot import Robot
-from .turn import Audience
+from .turn import Audience, report
 
+READY = "I am ready. "  # as a greeting begins; the robot has said so
 LOOK = 3.0  # seconds between two looks for a microphone that is not there
 STORIES = {"story": "story", "surprise": "story", "again": "again"}  # orders, by the kind of a spoken command
 
@@ -43,7 +44,8 @@ class Ear:
         self._robot, self._mic = robot, mic
         self._settings = robot.settings
         if self._settings.button == "enter":  # stdin is for lines
-            self._settings = replace(self._settings, button="", listen="wake" if self._settings.listen == "wake" else "voice")
+            listen = "wake" if self._settings.listen == "wake" else "voice"
+            self._settings = replace(self._settings, button="", listen=listen)
         self._idle = Event()  # whether nothing is told
         self._conversation = None
         self._troubles: set[str] = set()  # that have been said
@@ -70,9 +72,9 @@ class Ear:
                 self._converse()
             except StoryError as error:
                 self._mic = not isinstance(error, NoPocketsphinx)  # which does not come with a plug
-                if not self._troubles:
-                    self._loop.call(self._loop.greet)
                 self._say_once(error)
+            except Exception as error:  # the next conversation may be better
+                report(error)
             self._conversation = None
             if self._mic:
                 self._wait_for_presses(LOOK)
@@ -90,7 +92,7 @@ class Ear:
         with closing(open_conversation(self._settings, Mouth(self._robot), Audience(None))) as conversation:
             self._conversation = conversation
             self._idle.clear()
-            self._loop.call(self._loop.greet, conversation.greeting)
+            self._loop.call(self._loop.greet, conversation.greeting.removeprefix(READY), "")
             while True:
                 with conversation.telling(partial(self._loop.call, self._loop.take, Order("stop"))):
                     self._idle.wait()

@@ -57,6 +57,7 @@ class Lines:
             data = b""
         if not data:
             self._loop.unwatch(self._fd)
+            data = b"\n" if self._rest else b""  # the last line may have no end
         *lines, self._rest = (self._rest + data).split(b"\n")
         self._rest = self._rest[:LONGEST]
         for line in lines:

@@ -9,6 +9,7 @@ import contextlib
 import os
 import selectors
 import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -52,16 +53,18 @@ def run(args: argparse.Namespace) -> int:
     """Serves until a signal ends it; returns the exit status."""
     given = {key: value for key, value in vars(args).items() if key in config.FIELDS}
     config.check(given)
-    try:
+    status = 0
+    with contextlib.suppress(cli.Terminated):  # before it was ready
         listener = _listen()
         with contextlib.closing(listener) if listener else contextlib.nullcontext():
             _set_clock()
             config.sweep()
             for problem in config.damaged():
                 say(f"duostory: {problem}", WARNING)
-            return _serve(given, hasattr(args, "mic"), [orders.Lines(), *filter(None, [listener])])
-    except cli.Terminated:  # before it was ready
-        return 0
+            status = _serve(given, hasattr(args, "mic"), [orders.Lines(), *filter(None, [listener])])
+    if threading.active_count() > 1:  # an ear in the middle of a word: libraries may not be taken away under it
+        os._exit(status)
+    return status
 
 
 def _serve(given: dict[str, str | bool], mic: bool, sources: list) -> int:
@@ -80,7 +83,7 @@ def _serve(given: dict[str, str | bool], mic: bool, sources: list) -> int:
         return os.EX_CONFIG
     with model, contextlib.closing(Notifier()) as notifier:
         robot = Robot(settings, sound, model, gate)
-        return Loop(robot, notifier).run([*sources, Ear(robot, mic)], greet=not mic)
+        return Loop(robot, notifier).run([*sources, Ear(robot, mic)])
 
 
 def _listen() -> orders.Listener | None:
@@ -147,17 +150,23 @@ class Loop:
         if kind in ("story", "again"):
             self._begin(self._new_turn(order=order._replace(kind=kind), words=YES if telling else ""))
             return
-        if kind == "stop" and telling:
-            self._begin(self._new_turn(words=YES))
-        elif kind != "stop":
+        if kind == "stop":
+            if telling:
+                self._begin(self._new_turn(words=YES))
+            elif self._turn:  # it says something else
+                self._turn.stop()
+        else:
             self._set_volume(STEP if kind == "louder" else -STEP, telling)
         if order.client:
             order.client.finish(0)
 
-    def greet(self, words: str = READY) -> None:
-        """Say that the robot can be used now."""
+    def greet(self, words: str = READY, earcon: str = "ready") -> None:
+        """Say that the robot can be used now, unless it is being used."""
+        if self._next or self._turn and self._turn.telling:
+            return
+        self._next = self._new_turn(words=words, earcon=earcon)
         if not self._turn:
-            self._begin(self._new_turn(words=words, earcon="ready"))
+            self._start()
 
     def hung_up(self, client: Client) -> None:
         """Called when `client` has gone: who hears the story that it asked for?"""
@@ -217,17 +226,16 @@ class Loop:
 
     # --- The main loop ----------------------------------------------------------------------------
 
-    def run(self, sources: list, greet: bool = True) -> int:
-        """Serve until a signal comes; returns the exit status. Without `greet`, a source does that."""
+    def run(self, sources: list) -> int:
+        """Serve until a signal comes; returns the exit status."""
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._on_signal)
         signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
+        self._notifier.send("READY=1")
+        self.greet()
         for source in sources:
             source.attach(self)
-        self._notifier.send("READY=1")
-        if greet:
-            self.greet()
         tick = min(TICK, (self._notifier.watchdog or TICK) / 4)
         while not self._signal:
             for key, _ in self._selector.select(tick):
@@ -248,7 +256,7 @@ class Loop:
         """What is to be done now and then."""
         progress = self._turn and self._turn.progress()
         if not progress or progress != self._progress:
-            self._progress, self._got_on = progress, now
+            self._progress, self._got_on, self._stuck = progress, now, False
         if now - self._got_on > PATIENCE:
             self._despair()
         elif self._notifier.watchdog and now - self._ping >= self._notifier.watchdog / 2:
@@ -265,7 +273,7 @@ class Loop:
         manager end us."""
         if not self._stuck:
             self._stuck = True
-            say(f"duostory: nothing has gone on for {PATIENCE:g} s in the middle of a story; duostory has to be started anew", ERROR)
+            say(f"duostory: a story has not got on for {PATIENCE:g} s; duostory has to be started anew", ERROR)
         if not self._notifier.watchdog:
             os._exit(1)
 
@@ -277,6 +285,8 @@ class Loop:
         self._notifier.send("STOPPING=1", "STATUS=Leaving")
         if self._turn:
             self._turn.stop()
+        for follower in self._followers:
+            follower(True)  # so that nobody listens any more
         self._keep_clock()
         if self._turn:
             self._turn.join(LEAVE)

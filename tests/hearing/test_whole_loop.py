@@ -43,9 +43,9 @@ def test_from_a_spoken_wish_to_a_spoken_story(tmp_path, speaker, story_model):
 
 
 DIALOGUES = {
-    "another wish": (["tell me a story about a dragon", "no", "a story about a robot and a cat", "yes"],
-                     [STORY, "What is the story about?", "A story about a robot and a cat. Yes?"], "a robot and a cat"),
-    "a wish right away": (["tell me a story about a dragon", "a story about a cat", "yes"],
+    "another wish": ([DRAGON, "no", "a story about a princess and a bear", "yes"],
+                     [STORY, "What is the story about?", "A story about a princess and a bear. Yes?"], "a princess and a bear"),
+    "a wish right away": ([DRAGON, "a story about a cat", "yes"],
                           [STORY, "A story about a cat. Yes?"], "a cat"),
 }
 
@@ -72,7 +72,7 @@ def test_nothing_is_told_that_nobody_confirms(tmp_path, speaker):
     assert result.stderr.decode().splitlines()[-1] == (
         "duostory: the recording ends before the wish was confirmed; let it end with a yes, or use --no-confirm")
     result, lines = heard(tmp_path, "--mic-file", speaker(DRAGON, 15), "--silent")
-    assert lines == [STORY, f"Is anybody there? {STORY}", "Then I wait."] and result.stdout == b""
+    assert lines == [STORY, f"Is anybody there? Please come closer. {STORY}", "Then I wait."] and result.stdout == b""
 
 
 def test_the_impatient_are_told_at_once(tmp_path, speaker):
@@ -88,7 +88,7 @@ def test_silence(tmp_path, speaker):
         wav.setparams((1, 2, 16000, 0, "NONE", "not compressed"))
         wav.writeframes(bytes(2 * 16000 * 9))
     for file, said in (dead, ["I can't hear you. Is the microphone on?"]), (
-            speaker(20), ["Is anybody there? What is the story about?", "Then I wait."]):
+            speaker(20), ["Is anybody there? Please come closer. What is the story about?", "Then I wait."]):
         result, lines = heard(tmp_path, "--mic-file", file, "--silent")
         assert lines == said and result.stdout == b"" and result.returncode == 1
         assert result.stderr.decode().splitlines()[-1] == f"duostory: nothing was understood in {file}"
@@ -118,8 +118,8 @@ def test_nothing_that_is_heard_is_kept_unless_one_wants_that(tmp_path, speaker):
 
     args = "--mic-file", speaker(DRAGON, "yes"), "--silent", "-s", "1", "-n", "40"
     run(tmp_path, *args)
-    assert files() <= {Path(".local/state/duostory/last-story")}
     before = files()
+    assert {path.parts[:2] for path in before} <= {(".local", "state"), (".cache", "duostory")}  # the story's wish, the grammar
     run(tmp_path, *args, "--save-audio", "kept/here")
     kept = sorted(files() - before)
     assert [path.parent for path in kept] == [Path("kept/here")] * 2
@@ -140,10 +140,10 @@ def test_events(tmp_path, speaker):
 
 def test_a_refused_wish_is_not_the_end(tmp_path, speaker):
     (tmp_path / "gate.txt").write_text("dragon\n")
-    file = speaker(DRAGON, "yes", "a story about a cat", "yes")
+    file = speaker(DRAGON, "yes", "a story about a princess", "yes")
     result, lines = heard(tmp_path, "--mic-file", file, "--silent", "-s", "1", "-n", "40", "--gate", "gate.txt")
-    assert lines == [STORY, "I don't tell stories like that.", "A story about a cat. Yes?"] and result.returncode == 0
-    assert result.stdout.decode().startswith("Once upon a time, there was a cat")
+    assert lines == [STORY, "I don't tell stories like that.", "A story about a princess. Yes?"] and result.returncode == 0
+    assert result.stdout.decode().startswith("Once upon a time, there was a princess")
 
 
 def test_the_last_story_again(tmp_path, speaker):

@@ -91,7 +91,7 @@ typedef struct {
     char folder[512];
     FILE *heard, *said;          /* one of them */
     int16_t *ring;               /* buffer_size frames of one channel */
-    unsigned long user, done;    /* frames that the user wrote or read, and that the clock played or recorded, since prepare */
+    unsigned long written, done; /* frames taken, and heard or recorded, since prepare */
     double since;                /* when the clock last stood at `done` */
     double opened;
     long begun;                  /* where in `said` the recording began */
@@ -135,6 +135,7 @@ static void record(card_t *card, unsigned long n)
 static int run(card_t *card)
 {
     plug_t *plug = &card->plug;
+    if (plug->state == DISCONNECTED) return -ENODEV;
     if (plug->state != RUNNING && plug->state != DRAINING) return 0;
     double time = now();
     while (is(card, "stuck")) usleep(10000);
@@ -147,7 +148,7 @@ static int run(card_t *card)
         return -ESTRPIPE;
     }
     unsigned long due = is(card, "stalled") ? 0 : (time - card->since) * plug->rate;
-    unsigned long left = card->said ? plug->buffer_size - (card->done - card->user) : card->user - card->done;
+    unsigned long left = card->said ? plug->buffer_size - (card->done - plug->appl_ptr) : card->written - card->done;
     int xrun = due > left;
     card->since = due && !xrun ? card->since + (double)due / plug->rate : time;
     (card->said ? record : play)(card, xrun ? left : due);
@@ -182,11 +183,10 @@ static long card_transfer(plug_t *plug, const area_t *areas, unsigned long offse
     if (error) return error;
     for (unsigned long i = 0; i < frames; i++) {
         int16_t *theirs = (int16_t *)((char *)areas->addr + areas->first / 8 + (offset + i) * areas->step / 8);
-        int16_t *ours = &card->ring[card->user++ % plug->buffer_size];
-        if (card->said)
-            *theirs = *ours;
+        if (card->said) /* alsa-lib may ask for the same again */
+            *theirs = card->ring[(plug->appl_ptr + i) % plug->buffer_size];
         else
-            *ours = *theirs;
+            card->ring[card->written++ % plug->buffer_size] = *theirs;
     }
     return frames;
 }
@@ -195,7 +195,7 @@ static int card_prepare(plug_t *plug)
 {
     card_t *card = plug->private_data;
     if (is(card, "unplugged")) return -ENODEV;
-    card->user = card->done = 0;
+    card->written = card->done = 0;
     free(card->ring);
     card->ring = calloc(plug->buffer_size, 2);
     return card->ring ? 0 : -ENOMEM;
@@ -216,9 +216,9 @@ static int card_revents(plug_t *plug, struct pollfd *fd, unsigned n, unsigned sh
     card_t *card = plug->private_data;
     int error = run(card);
     if (card->said)
-        *revents = error ? POLLERR : card->done > card->user ? POLLIN : 0;
+        *revents = error ? POLLERR : card->done > plug->appl_ptr ? POLLIN : 0;
     else
-        *revents = error ? POLLERR : card->user - card->done < plug->buffer_size ? POLLOUT : 0;
+        *revents = error ? POLLERR : card->written - card->done < plug->buffer_size ? POLLOUT : 0;
     return 0;
 }
 

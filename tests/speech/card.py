@@ -1,7 +1,8 @@
 """A sound card in real time, for machines that have none: card.c, which the real libasound takes for one.
 
 It has a buffer that empties at the pace of the clock and runs dry, or when recording fills and runs over, and can be
-unplugged, be busy, stand still and fall asleep. What alsa-lib then does is alsa-lib's own doing. PulseAudio's null sink behaved the same by hand.
+unplugged, be busy, stand still and fall asleep. What alsa-lib then does is alsa-lib's own doing. PulseAudio's null sink
+behaved the same by hand.
 """
 
 import subprocess

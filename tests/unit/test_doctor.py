@@ -40,7 +40,8 @@ def test_a_tone_is_heard(voice, card, tmp_path, story_model):
 ])
 def test_what_a_story_needs_makes_it_fail_with_advice(voice, card, tmp_path, story_model, args, env, topic, says):
     status, findings = doctor(tmp_path, story_model, *args, **env)
-    assert status == 1 and findings[topic].startswith("! ") and says in findings[topic] and "\n             > " in findings[topic]
+    assert status == 1 and findings[topic].startswith("! ")
+    assert says in findings[topic] and "\n             > " in findings[topic]
 
 
 def test_without_a_voice_a_story_can_be_told(tmp_path, story_model):

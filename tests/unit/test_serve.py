@@ -1,6 +1,8 @@
 """The service as its users and the service manager see it: a process, sockets, signals, and a sound card in real time."""
 
 import contextlib
+import ctypes
+import fcntl
 import os
 import re
 import resource
@@ -13,9 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from duostory import config
+from duostory.service import clock
 from tests.teller import ROOT, command, environment, run
 
 UNHEARD = {"DUOSTORY_SILENT": "1"}
+PTRACE_SEIZE, PTRACE_INTERRUPT, WALL = 0x4206, 0x4207, 0x40000000  # of sys/ptrace.h and sys/wait.h
 PRESSED = struct.pack("@llHHi", 0, 0, 1, 28, 1)  # the struct input_event of a key that goes down
 READY = ["READY=1", "STATUS=Waiting for a wish"]
 
@@ -145,6 +150,13 @@ def test_a_service_that_was_killed_does_not_stand_in_the_way_of_the_next(unheard
     following = serve(**UNHEARD)
     following.wait(READY[0])
     assert following.tell("a", "cat").returncode == 0
+
+
+def test_who_does_not_read_does_not_hold_up_the_stories(unheard):
+    fcntl.fcntl(unheard.process.stdout, fcntl.F_SETPIPE_SZ, 4096)
+    assert sum(len(unheard.tell("a", "cat").stdout) for _ in range(16)) > 4096
+    status, told, _ = unheard.end()
+    assert status == 0 and 0 < len(told) <= 4096
 
 
 # --- With a voice ---------------------------------------------------------------------------------
@@ -280,13 +292,24 @@ def test_when_the_sound_card_is_stuck_the_pings_stop(serve, voice, card):
     service.wait("WATCHDOG=1")  # it was not the service that had ended
 
 
-def test_without_a_watchdog_a_service_that_is_stuck_ends_itself(serve, voice, card):
-    service = serve()
+def test_without_a_watchdog_a_service_whose_engine_is_stuck_ends_itself(serve, voice, card):
+    """The thread that makes the story up is held by its neck; what it has made up is still spoken, and then nothing more."""
+    service = serve("--rate", "450")
     service.wait(READY[0])
     heard_story(service, card, "a", "dragon")
-    card.state = "stuck"
-    assert service.process.wait(60) == 1
-    assert b"has to be started anew" in service.process.stderr.read()
+    _, turn, _player = sorted(int(thread) for thread in os.listdir(f"/proc/{service.process.pid}/task"))
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.ptrace.argtypes = [ctypes.c_long] * 4
+    if libc.ptrace(PTRACE_SEIZE, turn, 0, 0):
+        pytest.skip(f"needs the right to hold a thread: {os.strerror(ctypes.get_errno())}")
+    try:
+        assert libc.ptrace(PTRACE_INTERRUPT, turn, 0, 0) == 0
+        os.waitpid(turn, WALL)
+        assert b"has to be started anew" in service.process.stderr.read()  # to its end
+    finally:
+        service.process.kill()
+        os.waitpid(turn, WALL)  # or its process would never be gone
+    assert service.process.wait(10) == 1
 
 
 def test_logs_for_the_journal_have_levels(tmp_path, story_model):
@@ -299,6 +322,39 @@ def test_logs_for_the_journal_have_levels(tmp_path, story_model):
                            cwd=tmp_path, stdin=subprocess.DEVNULL, stderr=journal)
             journal.seek(0)
             assert journal.read().startswith(level + b"duostory: ")
+
+
+# --- The clock ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def clock_state(tmp_path, monkeypatch):
+    """A state folder; and what would be done to the clock of this machine, which has to stay as it is."""
+    done = []
+    monkeypatch.setattr(time, "clock_settime", lambda which, seconds: done.append((which, seconds)))
+    return {"STATE_DIRECTORY": str(tmp_path)}, done
+
+
+def test_a_clock_that_nobody_has_set_goes_on_where_it_was(clock_state, monkeypatch):
+    environ, done = clock_state
+    assert clock.keep(environ) is None
+    kept = config.kept_number("clock", environ)
+    monkeypatch.setattr(time, "time", lambda: 5.0)  # 1970, as after power on
+    assert clock.restore(environ) == kept - 5 and done == [(time.CLOCK_REALTIME, kept)]
+
+
+@pytest.mark.parametrize("kept, goes_on", [(10**9, False), (4 * 10**9, True), (5 * 10**9, False), (None, False)])
+def test_a_clock_that_is_right_or_has_a_battery_stays(clock_state, monkeypatch, kept, goes_on):
+    environ, done = clock_state
+    if kept:
+        config.keep_number("clock", kept, environ)
+    monkeypatch.setattr(clock, "goes_on", lambda: goes_on)
+    assert clock.restore(environ) == 0 and done == []
+
+
+def test_the_time_is_kept_at_the_end(unheard):
+    unheard.end()
+    assert abs(int(unheard.state("clock")) - time.time()) < 60
 
 
 # --- Memory ---------------------------------------------------------------------------------------
@@ -343,7 +399,8 @@ def test_a_damaged_state_is_ignored_with_a_notice(serve, tmp_path):
     assert service.tell("a", "cat").returncode == 0
     assert service.tell("again").returncode == 0
     _, _, said = service.end()
-    assert [said.count(b"/" + name) for name in (b"volume is damaged", b"clock is damaged", b"last-story is damaged")] == [1, 1, 2]
+    # The last story is told of at the start, and again when it is asked for.
+    assert [said.count(name + b" is damaged") for name in (b"volume", b"clock", b"last-story")] == [1, 1, 2]
 
 
 def test_a_full_disk_does_not_end_the_stories(unheard):
