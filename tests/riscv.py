@@ -12,6 +12,7 @@ from tests.teller import ROOT
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "duostory"
 DEBIAN = CACHE / "riscv64-root"
+POCKETSPHINX = CACHE / "pocketsphinx-riscv64-linux-gnu"
 COMPILER = "riscv64-linux-gnu-gcc"
 
 

@@ -60,6 +60,8 @@ def product(tmp_path_factory, request) -> Path:
     wanted = root / "usr/lib/systemd/system/multi-user.target.wants"
     wanted.mkdir()
     (wanted / "duostory.service").symlink_to("../duostory.service")
+    if riscv.POCKETSPHINX.exists():
+        shutil.copytree(riscv.POCKETSPHINX, root / "usr/lib/pocketsphinx")
     image = folder / "product.squashfs"
     subprocess.run(["mksquashfs", root, image, "-quiet", "-no-progress", "-comp", "lz4", "-all-root"],
                    check=True, stdout=subprocess.DEVNULL)

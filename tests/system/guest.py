@@ -134,7 +134,7 @@ class Guest:
     def off(self, timeout: float = PATIENCE) -> float:
         """Shut down, and return how many seconds that took."""
         begun = time.monotonic()
-        self._shell.send("poweroff" if self.init == SYSTEMD else "busybox poweroff")
+        self._shell.send("systemctl poweroff" if self.init == SYSTEMD else "busybox poweroff")
         self._qemu.wait(timeout)
         return time.monotonic() - begun
 

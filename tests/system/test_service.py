@@ -97,12 +97,12 @@ def test_killed(board, story):
 def test_a_damaged_model(board, story, tmp_path):
     """It says so on the console and aloud, once."""
     pytest.importorskip("pocketsphinx", reason="needs the package pocketsphinx")
-    board.run("dd if=/usr/lib/python3/dist-packages/duostory/data/story.duo of=/tmp/damaged.duo bs=64k count=3")
+    board.run("dd if=/usr/lib/python3/dist-packages/duostory/data/story.duo of=/run/damaged.duo bs=64k count=3")
     before = len(board.sound())
     if board.init == SYSTEMD:
-        board.run("systemctl set-environment DUOSTORY_MODEL=/tmp/damaged.duo; systemctl restart --no-block duostory")
+        board.run("systemctl set-environment DUOSTORY_MODEL=/run/damaged.duo; systemctl restart --no-block duostory")
     else:
-        board.run("echo export DUOSTORY_MODEL=/tmp/damaged.duo >>/etc/default/duostory; /etc/init.d/S95duostory restart")
+        board.run("echo export DUOSTORY_MODEL=/run/damaged.duo >>/etc/default/duostory; /etc/init.d/S95duostory restart")
     board.console.expect(r"duostory: .*damaged\.duo", PATIENCE)
     board.wait_for_sound(PATIENCE, after=before)
     assert heard(DAMAGED, board.wait_for_silence(PATIENCE, after=before), tmp_path) <= 0.4
