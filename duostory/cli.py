@@ -1,8 +1,9 @@
 """The command line: parse, wire the rooms together, print.
 
 stdout is the story alone; everything else goes to stderr. The exit status is 0 for a story that was told, or
-stopped by SIGTERM, SIGHUP or a reader that closed the pipe; 1 when something failed, 2 for wrong usage, 130
-after Ctrl-C. Outside a story SIGTERM and SIGHUP make it 143 and 129, as in a shell: nothing was finished.
+stopped by SIGTERM, SIGHUP or a reader that closed the pipe, and for a conversation that a signal ended; 1 when
+something failed, 2 for wrong usage, 130 after Ctrl-C. Outside of these SIGTERM and SIGHUP make it 143 and 129, as in
+a shell: nothing was finished.
 """
 
 from __future__ import annotations

@@ -9,9 +9,9 @@ from duostory import StoryError
 
 WISH = "WISH"  # stands in the list for the subjects
 KINDS = ("story", "surprise", "again", "stop", "louder", "softer", "good night", "yes", "no")
-# What is listened for, and how likely it is a story that is asked for. After a question one may answer with another wish: if
-# the grammar had none, it would take one in ten for a yes.
-MODES = {"wishes": 0.6, "yes-no": 0.3}
+# What is listened for, and how likely are commands there, and wishes for a story. One may answer a question with another wish:
+# a grammar without any would take one in ten for a yes.
+MODES = {"wishes": (0.1, 0.6), "yes-no": (0.7, 0.3)}
 
 _SIBILANTS = ("S", "Z", "SH", "ZH", "CH", "JH")
 _VOICELESS = ("P", "T", "K", "F", "TH")
@@ -59,7 +59,7 @@ class Heard:
         if kind := self._kinds.get(text):
             return Command(kind)
         lead = max((lead for lead in self.leads if f"{text} ".startswith(lead)), key=len)
-        wish = text[len(lead):].strip()
+        wish = text[len(lead):].removesuffix(" please").strip()
         subjects = tuple(self._names[found] for found in self._find.findall(wish))
         if not subjects:
             return None
@@ -110,8 +110,8 @@ def write(heard: Heard, dictionary: Path, folder: Path) -> None:
     Raises StoryError where neither the list nor the dictionary says how a word is spoken.
     """
     words = set()
-    for mode, stories in MODES.items():
-        arcs = list(_arcs(heard, stories))
+    for mode, shares in MODES.items():
+        arcs = list(_arcs(heard, shares))
         words.update(word for *_, word in arcs if word)
         lines = [f"TRANSITION {start} {end} {weight:.6f} {word}".rstrip() for start, end, weight, word in arcs]
         states = f"NUM_STATES {_STATES}\nSTART_STATE {_START}\nFINAL_STATE {_END}"
@@ -120,29 +120,47 @@ def write(heard: Heard, dictionary: Path, folder: Path) -> None:
     (folder / "words.dict").write_text("".join(spoken.lines(word) for word in sorted(words)))
 
 
-_STATES = 5
-_START, _ASKED, _NAMING, _NAMED, _END = range(_STATES)
+_STATES = 8
+_START, _ASKED, _NAMING_A, _NAMING_AN, _NAMING_ANY, _NAMING_MANY, _NAMED, _END = range(_STATES)
+_AFTER = {"a": _NAMING_A, "an": _NAMING_AN, "two": _NAMING_MANY}  # articles that not every word can follow
+
+# Probabilities, found by trying on spoken wishes. A wish that nothing leads to, and a second subject, must be clearly spoken:
+# a few short words fit to nearly everything.
+_BARE, _ARTICLE, _NO_ARTICLE, _AND, _PLEASE = 0.003, 0.9, 0.1, 0.03, 0.05
 
 
-def _arcs(heard: Heard, stories: float) -> Iterator[tuple[int, int, float, str]]:
+def _arcs(heard: Heard, shares: tuple[float, float]) -> Iterator[tuple[int, int, float, str]]:
     """(from state, to state, probability, word or nothing)"""
-    def one(words: str) -> str:
-        return words.lower().replace(" ", "_")
-
-    others = [phrase for kind in KINDS if kind != "story" for phrase in heard.phrases[kind]]
-    for phrase in others:
-        yield _START, _END, (1 - stories) / len(others), one(phrase)
+    commands, stories = shares
+    phrases = [phrase for kind in KINDS if kind != "story" for phrase in heard.phrases[kind]]
+    for phrase in phrases:
+        yield _START, _END, commands / len(phrases), _one(phrase)
     for lead in heard.leads:
-        yield _START, _ASKED, stories / len(heard.leads), one(lead)
+        yield _START, _ASKED, stories / len(heard.leads) if lead else _BARE, _one(lead)
     for article in heard.articles:
-        yield _ASKED, _NAMING, 0.9 / len(heard.articles), one(article)
-    yield _ASKED, _NAMING, 0.1, ""
-    forms = sorted({one(form) for subject in heard.subjects for form in _forms(subject)})
-    for form in forms:
-        yield _NAMING, _NAMED, 1 / len(forms), form
-    yield _NAMED, _ASKED, 0.3, "and"
-    yield _NAMED, _END, 0.6, ""
-    yield _NAMED, _END, 0.1, "please"
+        yield _ASKED, _AFTER.get(article, _NAMING_ANY), _ARTICLE / len(heard.articles), _one(article)
+    each = 1 / len(heard.subjects)
+    for subject in heard.subjects:
+        name = _one(subject.name)
+        if not subject.plural:
+            yield _ASKED, _NAMED, _NO_ARTICLE * each, name
+        else:
+            yield _ASKED, _NAMED, _NO_ARTICLE * each, _one(subject.plural)
+            yield _NAMING_MANY, _NAMED, each, _one(subject.plural)
+        if not subject.name[0].isupper():
+            yield _NAMING_AN if _takes_an(name) else _NAMING_A, _NAMED, each, name
+            yield _NAMING_ANY, _NAMED, each, name
+    yield _NAMED, _ASKED, _AND, "and"
+    yield _NAMED, _END, 1 - _AND - _PLEASE, ""
+    yield _NAMED, _END, _PLEASE, "please"
+
+
+def _one(words: str) -> str:
+    return words.lower().replace(" ", "_")
+
+
+def _takes_an(name: str) -> bool:
+    return name[0] in "aeiou" and not name.startswith("uni")
 
 
 class _Spoken:

@@ -45,8 +45,7 @@ class Listener:
 
     Times are in seconds of sound, so that a file is heard as a microphone is. The recogniser makes up its mind as soon as one
     ceases; should one go on within the pause, it hears all of it anew. With `keep` the sound of each Heard is in its pcm;
-    otherwise nothing is kept. `meter` is shown meanwhile; `button` ends the listening, and is best given where
-    it began it.
+    otherwise nothing is kept. `meter` is shown meanwhile; `button` ends the listening.
     """
 
     def __init__(self, source: Source, endpointer: Endpointer, *, meter: Meter | None = None,

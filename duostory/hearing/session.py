@@ -6,7 +6,6 @@ import contextlib
 import os
 import sys
 import time
-import wave
 from collections.abc import Callable, Sequence
 from itertools import cycle, islice
 
@@ -79,6 +78,8 @@ def _turner(settings: Settings, mouth: Mouth | None) -> Callable[[str], str]:
 
 def _keeper(folder: str) -> Callable[[bytes], None]:
     """What writes sound into `folder`, as a WAV file for each thing that was said."""
+    import wave
+
     problem = f"cannot save what is heard in {folder}: "
     try:
         os.makedirs(folder, exist_ok=True)

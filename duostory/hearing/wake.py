@@ -1,4 +1,9 @@
-"""The phrase that wakes the robot, for those who can't reach its button: pocketsphinx's search for a keyphrase."""
+"""The phrase that wakes the robot, for those who can't reach its button: pocketsphinx's search for a keyphrase.
+
+Measured with eight voices of espeak-ng, the same with which the threshold was chosen among four. Of 60 times that the phrase
+was said, 48 were heard in pink noise 20 dB below it and 50 at 10 dB; in white noise of -65 dBFS 40, and in a silence that
+no room has (-90 dBFS) 31. In 33.5 minutes of stories in which nobody said it, it was heard 3 times. A button is the better way.
+"""
 
 import os
 
@@ -7,7 +12,7 @@ from duostory.hearing.pocketsphinx import _Library, _open
 
 PHRASE = "hey robot"
 _PRONUNCIATIONS = b"hey HH EY\nrobot R OW B AA T\nrobot(2) R OW B AH T\n"
-_THRESHOLD = 1e-30  # a larger one finds it less often, and less often where it was not said
+_THRESHOLD = 1e-40  # with 1e-30: 47, 44, 32 and 19 of 60, and, fed without a pause, one false alarm in the same time
 
 
 class WakePhrase:

@@ -11,8 +11,8 @@ import wave
 import numpy as np
 
 RATE = 16000
-PEAK = 0.25  # of speech: -12 dBFS, as a microphone at a sensible gain
-FLOOR = 3e-5  # of the quietest room, rms: -90 dBFS; no microphone is digitally silent
+PEAK = 0.25  # of speech: -12 dBFS, a sensible gain
+FLOOR = 5e-4  # of a quiet room and a microphone, rms: -66 dBFS, 50 dB below the speech's peaks
 
 # (espeak-ng's voice, words a minute, pitch): five that the bars are set for, and more
 FIVE = {

@@ -44,6 +44,23 @@ define DUOSTORY_INSTALL_SOUND
 endef
 DUOSTORY_POST_INSTALL_TARGET_HOOKS += DUOSTORY_INSTALL_SOUND
 
+# What DUOSTORY_POCKETSPHINX names: library, acoustic model, and grammars, which the board has no dictionary for.
+ifeq ($(BR2_PACKAGE_DUOSTORY_EAR),y)
+DUOSTORY_DEPENDENCIES += pocketsphinx
+DUOSTORY_HEARING = $(TARGET_DIR)/usr/share/duostory/hearing
+
+define DUOSTORY_INSTALL_EAR
+	mkdir -p $(DUOSTORY_HEARING)
+	ln -sfn ../../../lib/libpocketsphinx.so $(DUOSTORY_HEARING)/libpocketsphinx.so
+	ln -sfn ../../pocketsphinx/model/en-us/en-us $(DUOSTORY_HEARING)/en-us
+	cd $(@D) && $(HOST_DIR)/bin/python3 -c 'import sys; from pathlib import Path; \
+		from duostory.hearing.grammar import Heard, write; \
+		write(Heard(Path("models/heard.txt")), *map(Path, sys.argv[1:]))' \
+		$(STAGING_DIR)/$(POCKETSPHINX_MODEL)/cmudict-en-us.dict $(DUOSTORY_HEARING)
+endef
+DUOSTORY_POST_INSTALL_TARGET_HOOKS += DUOSTORY_INSTALL_EAR
+endif
+
 define DUOSTORY_USERS
 	duostory -1 duostory -1 * - - audio Story teller
 endef
@@ -52,11 +69,15 @@ ifeq ($(BR2_PACKAGE_DUOSTORY_AUTOSTART),y)
 define DUOSTORY_INSTALL_INIT_SYSV
 	$(INSTALL) -D -m 0755 $(DUOSTORY_PKGDIR)/S95duostory \
 		$(TARGET_DIR)/etc/init.d/S95duostory
+	$(if $(BR2_PACKAGE_DUOSTORY_EAR),$(INSTALL) -D -m 0644 $(DUOSTORY_PKGDIR)/default \
+		$(TARGET_DIR)/etc/default/duostory)
 endef
 
 define DUOSTORY_INSTALL_INIT_SYSTEMD
 	$(INSTALL) -D -m 0644 $(DUOSTORY_PKGDIR)/duostory.service \
 		$(TARGET_DIR)/usr/lib/systemd/system/duostory.service
+	$(if $(BR2_PACKAGE_DUOSTORY_EAR),$(INSTALL) -D -m 0644 $(DUOSTORY_PKGDIR)/ear.conf \
+		$(TARGET_DIR)/usr/lib/systemd/system/duostory.service.d/ear.conf)
 endef
 endif
 

@@ -15,15 +15,25 @@ POCKETSPHINX_BUILD_OPTS = --target pocketsphinx
 define POCKETSPHINX_INSTALL_STAGING_CMDS
 	cp -dpf $(@D)/buildroot-build/libpocketsphinx.so* $(STAGING_DIR)/usr/lib/
 	cp -rpf $(@D)/include/* $(@D)/buildroot-build/include/* $(STAGING_DIR)/usr/include/
+	$(INSTALL) -D -m 0644 $(@D)/model/en-us/cmudict-en-us.dict \
+		$(STAGING_DIR)/$(POCKETSPHINX_MODEL)/cmudict-en-us.dict
 endef
 
-POCKETSPHINX_MODEL = usr/share/pocketsphinx/model/en-us/en-us
+POCKETSPHINX_MODEL = usr/share/pocketsphinx/model/en-us
+POCKETSPHINX_MODEL_FILES = \
+	feat.params \
+	mdef \
+	means \
+	noisedict \
+	sendump \
+	transition_matrices \
+	variances
 
 define POCKETSPHINX_INSTALL_TARGET_CMDS
 	cp -dpf $(@D)/buildroot-build/libpocketsphinx.so* $(TARGET_DIR)/usr/lib/
-	mkdir -p $(TARGET_DIR)/$(POCKETSPHINX_MODEL)
-	$(INSTALL) -m 0644 $(filter-out %/README,$(wildcard $(@D)/model/en-us/en-us/*)) \
-		$(TARGET_DIR)/$(POCKETSPHINX_MODEL)/
+	$(foreach file,$(POCKETSPHINX_MODEL_FILES), \
+		$(INSTALL) -D -m 0644 $(@D)/model/en-us/en-us/$(file) \
+			$(TARGET_DIR)/$(POCKETSPHINX_MODEL)/en-us/$(file)$(sep))
 endef
 
 $(eval $(cmake-package))

@@ -1,0 +1,142 @@
+"""The real recogniser on real speech: what it understands, what it refuses, and the same by both ways to pocketsphinx."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from duostory import StoryError
+from duostory.hearing import pocketsphinx
+from tests.conftest import ROOT
+
+np = pytest.importorskip("numpy")
+from tests.hearing import sounds  # noqa: E402 (needs numpy)
+from tests.hearing.table import OTHERS, hear, right  # noqa: E402
+from tests.hearing.wishes import drawn  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def library() -> Path:
+    """The folder with pocketsphinx's library, as on the board."""
+    built = subprocess.run([ROOT / "scripts" / "pocketsphinx"], capture_output=True, text=True)
+    if built.returncode:
+        pytest.skip(built.stderr.strip())
+    return Path(built.stdout.strip())
+
+
+@pytest.fixture(scope="module", params=["wheel", "library"])
+def way(request) -> str:
+    """DUOSTORY_POCKETSPHINX for one way to pocketsphinx; the other is as if it were not there."""
+    if request.param == "wheel":
+        pytest.importorskip("pocketsphinx", reason="needs the package pocketsphinx")
+        return ""
+    return str(request.getfixturevalue("library"))
+
+
+@pytest.fixture
+def opened(way, monkeypatch):
+    monkeypatch.setenv("DUOSTORY_POCKETSPHINX", way)
+    monkeypatch.setattr(pocketsphinx, "_opened", None)
+
+
+@pytest.fixture
+def recogniser(opened):
+    recogniser = pocketsphinx.Recogniser()
+    yield recogniser
+    recogniser.close()
+
+
+def test_wishes(recogniser):
+    """Every 16th of the list by two voices, in a quiet room and in noise."""
+    counts = {"clean": 0, "pink noise, 20 dB": 0}
+    slots = 0
+    wishes = drawn(recogniser.heard, 3)[::16]
+    for number, (text, said) in enumerate(wishes):
+        for voice in ("en-us 160", "en-us 130"):
+            sound = sounds.say(text, sounds.FIVE[voice])
+            slots += len(said)
+            for condition in counts:
+                _, command = hear(recogniser, sounds.CONDITIONS[condition](sound, number))
+                counts[condition] += right(said, command.subjects if command else ())[0]
+    assert slots >= 26
+    assert counts["clean"] >= 0.85 * slots
+    assert counts["pink noise, 20 dB"] >= 0.7 * slots
+
+
+@pytest.mark.parametrize("text, kind", [("tell me a story", "surprise"), ("once more", "again"), ("stop it", "stop"),
+                                        ("i can't hear you", "louder"), ("not so loud", "softer"), ("good night robot", "good night"),
+                                        ("yes please", "yes"), ("no thank you", "no")])
+def test_commands(recogniser, text, kind):
+    assert hear(recogniser, sounds.say(text))[1].kind == kind
+
+
+@pytest.mark.parametrize("text, kind", [("yes", "yes"), ("no", "no"), ("stop", "stop"), ("again", "again")])
+def test_an_answer_is_one_of_few(recogniser, text, kind):
+    recogniser.use("yes-no")
+    assert hear(recogniser, sounds.say(text))[1].kind == kind
+    recogniser.use("wishes")
+    assert hear(recogniser, sounds.say("tell me a story about a dragon"))[1].subjects == ("dragon",)
+
+
+def test_the_same_twice(recogniser):
+    """What was heard before leaves no trace."""
+    sound = sounds.say("tell me a story about a little dragon and a cat")
+    first = hear(recogniser, sound)
+    hear(recogniser, sounds.clipped(sounds.say("once upon a time there was a princess")))
+    assert hear(recogniser, sound) == first
+
+
+def test_nothing_is_heard_in_nothing(recogniser):
+    for sound in (np.zeros(0), np.zeros(100), np.zeros(sounds.RATE), sounds.roomy(np.zeros(1), 1, 1)):
+        hypothesis, _ = hear(recogniser, sound)
+        assert not hypothesis.confident
+
+
+def test_other_sentences_start_no_story(recogniser):
+    """Every ninth of the ninety."""
+    texts = [line for line in OTHERS.read_text().splitlines() if not line.startswith("#")][::9]
+    told = [text for text in texts for hypothesis, command in [hear(recogniser, sounds.say(text))]
+            if hypothesis.confident and command and command.kind in ("story", "surprise")]
+    assert len(told) <= 2
+
+
+def test_both_ways_hear_the_same(library, monkeypatch):
+    pytest.importorskip("pocketsphinx", reason="needs the package pocketsphinx")
+    heard = []
+    for folder in ("", str(library)):
+        monkeypatch.setenv("DUOSTORY_POCKETSPHINX", folder)
+        monkeypatch.setattr(pocketsphinx, "_opened", None)
+        recogniser = pocketsphinx.Recogniser()
+        heard.append([hear(recogniser, sounds.say(text)) for text in ("a funny kangaroo", "good night robot")])
+        recogniser.close()
+    for (mine, command), (theirs, same) in zip(*heard):
+        assert (mine.text, mine.confident, command) == (theirs.text, theirs.confident, same)
+        assert mine.score == pytest.approx(theirs.score, rel=1e-3)  # compilers round differently
+
+
+def test_where_speech_is(opened):
+    endpointer = pocketsphinx.Endpointer()
+    speech = sounds.say("tell me a story about a dragon")
+    sound = sounds.pcm(sounds.roomy(speech, 1, 1))
+    for _ in range(2):  # start() begins anew
+        endpointer.start()
+        said = [endpointer.feed(sound[at : at + 960]) for at in range(0, len(sound), 960)]
+        begin, end = said.index("speech"), said.index("end")
+        assert set(said[:begin]) == {"silence"} and set(said[begin:end]) == {"speech"} and set(said[end + 1 :]) == {"silence"}
+        # 0.3 s of quiet are part of what say() gives; it takes about 0.3 s to be sure
+        assert 1.3 <= begin * 0.03 <= 1.75 and -0.15 <= end * 0.03 - (1 + len(speech) / sounds.RATE) <= 0.45
+
+
+def test_a_folder_without_the_library(monkeypatch, tmp_path):
+    monkeypatch.setenv("DUOSTORY_POCKETSPHINX", str(tmp_path))
+    monkeypatch.setattr(pocketsphinx, "_opened", None)
+    with pytest.raises(StoryError, match="no libpocketsphinx.so is in that folder"):
+        pocketsphinx.Recogniser.check()
+
+
+def test_no_model_beside_the_library(library, monkeypatch, tmp_path):
+    (tmp_path / "libpocketsphinx.so").symlink_to(library / "libpocketsphinx.so")
+    monkeypatch.setenv("DUOSTORY_POCKETSPHINX", str(tmp_path))
+    monkeypatch.setattr(pocketsphinx, "_opened", None)
+    with pytest.raises(pocketsphinx.NoPocketsphinx, match="holds no en-us"):
+        pocketsphinx.Recogniser.check()
