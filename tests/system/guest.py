@@ -13,6 +13,8 @@ import time
 from array import array
 from pathlib import Path
 
+from tests.teller import ROOT
+
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "duostory"
 KERNEL = CACHE / "guest-kernel" / "Image"
 DEBIAN = CACHE / "guest-root.squashfs"
@@ -23,12 +25,11 @@ PATIENCE = 240  # seconds for anything; the emulated board is slow, and slower o
 RATE = 22050  # samples a second, of what is recorded
 AUDIBLE = 300  # samples beyond this are sound, of 32768
 
-_CARDS = {"hda": ["intel-hda", "hda-output,audiodev=sound"], "usb": ["qemu-xhci", "usb-audio,id=card,audiodev=sound"], None: []}
 # What Buildroot's image has in files: a partition, a folder for what is not kept, no login, and nothing to be made up for.
-_FOR_SYSTEMD = ("systemd.unit=multi-user.target fstab=no systemd.mount-extra=/dev/vdc:/var/lib/duostory:ext4:"
-                "noatime,nosuid,nodev,noexec,nofail systemd.volatile=state systemd.getty_auto=no "
-                "systemd.condition_needs_update=no systemd.mask=ldconfig.service systemd.mask=systemd-logind.service "
-                "systemd.mask=systemd-logind-varlink.socket")
+_STATE = re.search(r"/var/lib/duostory +ext4 +(\S+)", (ROOT / "firmware/board/qemu/overlay/etc/fstab").read_text())[1]
+_FOR_SYSTEMD = (f"systemd.unit=multi-user.target fstab=no systemd.mount-extra=/dev/vdc:/var/lib/duostory:ext4:{_STATE} "
+                "systemd.volatile=state systemd.getty_auto=no systemd.condition_needs_update=no "
+                "systemd.mask=ldconfig.service systemd.mask=systemd-logind.service systemd.mask=systemd-logind-varlink.socket")
 
 
 class Silence(AssertionError):
@@ -76,12 +77,12 @@ class Guest:
     """A board that has just been powered on, with the state partition `state`, which it writes to.
 
     init -- BUSYBOX or SYSTEMD
-    card -- hda, usb or None
+    card -- whether there is a sound card, on USB
     microphone -- whether there is a card "Loopback" that records what is played on it
     console -- the serial line of the board
     """
 
-    def __init__(self, folder: Path, product: Path, state: Path, init: str, *, card: str | None = "hda",
+    def __init__(self, folder: Path, product: Path, state: Path, init: str, *, card: bool = True,
                  microphone: bool = False, name: str = "guest") -> None:
         self.folder, self.init, self.wav, self.state = folder, init, folder / f"{name}.wav", state
         self.console, self._shell, self._control = (Line(folder / f"{name}-{what}.log") for what in ("console", "shell", "qemu"))
@@ -90,15 +91,15 @@ class Guest:
                    f"snd_aloop.enable={int(microphone)} snd_aloop.index=9 {_FOR_SYSTEMD if init == SYSTEMD else ''}")
         command = ["setpriv", "--pdeathsig", "KILL", "qemu-system-riscv64", "-M", "virt", "-m", f"{MEMORY}M", "-nodefaults", "-nographic",
                    "-no-reboot", "-kernel", KERNEL, "-append", options, "-device", "virtio-serial", "-device", "virtio-rng-pci",
-                   "-device", "i6300esb", "-watchdog-action", "reset", "-audiodev", f"wav,id=sound,path={self.wav},out.frequency={RATE},out.channels=1"]
+                   "-device", "i6300esb", "-watchdog-action", "reset", "-device", "qemu-xhci", "-audiodev", f"wav,id=sound,path={self.wav},out.frequency={RATE},out.channels=1"]
         for id, line in lines.items():
             command += ["-chardev", f"socket,id={id},fd={line.theirs.fileno()}"]
         command += ["-serial", "chardev:console", "-device", "virtconsole,chardev=shell", "-mon", "control,mode=control"]
         for id, image in {"debian": DEBIAN, "product": product, "state": state}.items():
             readonly = "off" if image is state else "on"
             command += ["-drive", f"id={id},if=none,format=raw,readonly={readonly},file={image}", "-device", f"virtio-blk-pci,drive={id}"]
-        for device in _CARDS[card]:
-            command += ["-device", device]
+        if card:
+            command += ["-device", "usb-audio,id=card,audiodev=sound"]
         self.powered_on = time.monotonic()
         self._qemu = subprocess.Popen(command, pass_fds=[line.theirs.fileno() for line in lines.values()], stdin=subprocess.DEVNULL)
         for line in lines.values():

@@ -49,7 +49,7 @@ def test_a_full_state_partition(boot):
 
 
 def test_no_sound_card(boot):
-    board = boot(BUSYBOX, card=None)
+    board = boot(BUSYBOX, card=False)
     board.console.expect("duostory: nothing can be heard", PATIENCE)
     tells_a_story(board)
 
