@@ -45,8 +45,8 @@ def product(tmp_path_factory, request) -> Path:
     root = folder / "root"
     packages = root / "usr" / "lib" / "python3" / "dist-packages"
     shutil.copytree(package, packages)
-    python = ["qemu-riscv64", "-L", riscv.DEBIAN, riscv.DEBIAN / "usr" / "bin" / "python3"]
-    subprocess.run([*python, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", "-s", root, packages], check=True)
+    subprocess.run(["qemu-riscv64", "-L", riscv.DEBIAN, riscv.DEBIAN / "usr/bin/python3", "-m", "compileall", "-q",
+                    "--invalidation-mode", "unchecked-hash", "-s", root, packages], check=True)
     for place, (source, mode) in FILES.items():
         (root / place).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(FIRMWARE / source, root / place)
@@ -54,9 +54,10 @@ def product(tmp_path_factory, request) -> Path:
     (root / "usr" / "bin").mkdir(exist_ok=True)
     (root / "usr" / "bin" / "duostory").write_text(COMMAND)
     (root / "usr" / "bin" / "duostory").chmod(0o755)
-    (root / "etc" / "fstab").write_text((FIRMWARE / "board/duo/overlay/etc/fstab").read_text().replace("/dev/mmcblk0p3", "/dev/vdc"))
-    (root / "etc" / "mdev.conf").write_text(
-        "\n".join(re.findall("(?m)^rule='(.*)'$", (FIRMWARE / "board/duo/post-build.sh").read_text())) + "\nsnd/.* root:audio 660\n")
+    mounts = (FIRMWARE / "board/duo/overlay/etc/fstab").read_text()
+    (root / "etc" / "fstab").write_text(mounts.replace("/dev/mmcblk0p3", "/dev/vdc"))
+    rule = re.search("(?m)^rule='(.*)'$", (FIRMWARE / "board/duo/post-build.sh").read_text())[1]
+    (root / "etc" / "mdev.conf").write_text(f"{rule}\nsnd/.* root:audio 660\n")
     wanted = root / "usr/lib/systemd/system/multi-user.target.wants"
     wanted.mkdir()
     (wanted / "duostory.service").symlink_to("../duostory.service")
@@ -79,8 +80,8 @@ def logs() -> Path:
 
 @pytest.fixture(scope="module")
 def boot(product, logs, tmp_path_factory, request):
-    """boot(init, state=..., ...) powers a board on, with a new state partition unless one is given; see guest.Guest."""
-    guests, numbers = [], itertools.count(1)
+    """boot(init, state, ...) powers a board on, with a new state partition unless one is given; see guest.Guest."""
+    numbers = itertools.count(1)
     work = tmp_path_factory.mktemp("state")
 
     def boot(init: str, state: Path | None = None, **options) -> guest.Guest:
@@ -90,12 +91,9 @@ def boot(product, logs, tmp_path_factory, request):
         if not state:
             state = work / f"{number}.ext4"
             make_state(state)
-        guests.append(guest.Guest(folder, product, state, init, **options))
-        return guests[-1]
+        return guest.Guest(folder, product, state, init, **options)
 
-    yield boot
-    for each in guests:
-        each.close()
+    return boot
 
 
 def make_state(image: Path, files: Path | None = None) -> None:

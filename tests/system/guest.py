@@ -64,7 +64,8 @@ class Line:
         with self._news:
             self._news.wait_for(lambda: wanted.search(self._said) or self._over, timeout)
             if not (found := wanted.search(self._said)):
-                raise Silence(f"no {pattern!r} in {timeout} s, but {self._said[-500:].decode(errors='replace')!r}; see {self._log}")
+                said = self._said[-500:].decode(errors="replace")
+                raise Silence(f"no {pattern!r} in {timeout} s, but {said!r}; see {self._log}")
             self._said = self._said[found.end():]
         return found
 
@@ -74,7 +75,8 @@ class Line:
 
 
 class Guest:
-    """A board that has just been powered on, with the state partition `state`, which it writes to.
+    """A board that has just been powered on, with the state partition `state`, which it writes to. As a context manager it
+    loses its power at the end.
 
     init -- BUSYBOX or SYSTEMD
     card -- whether there is a sound card, on USB
@@ -83,28 +85,40 @@ class Guest:
     """
 
     def __init__(self, folder: Path, product: Path, state: Path, init: str, *, card: bool = True,
-                 microphone: bool = False, name: str = "guest") -> None:
-        self.folder, self.init, self.wav, self.state = folder, init, folder / f"{name}.wav", state
-        self.console, self._shell, self._control = (Line(folder / f"{name}-{what}.log") for what in ("console", "shell", "qemu"))
-        lines = {"console": self.console, "shell": self._shell, "control": self._control}
+                 microphone: bool = False) -> None:
+        self.folder, self.init, self.wav, self.state = folder, init, folder / "sound.wav", state
+        lines = {what: Line(folder / f"{what}.log") for what in ("console", "shell", "control")}
+        self.console, self._shell, self._control = lines.values()
         options = (f"console=ttyS0 quiet panic=-1 TERM=dumb root=/dev/vda rootfstype=squashfs ro init=/start init2={init} "
                    f"snd_aloop.enable={int(microphone)} snd_aloop.index=9 {_FOR_SYSTEMD if init == SYSTEMD else ''}")
-        command = ["setpriv", "--pdeathsig", "KILL", "qemu-system-riscv64", "-M", "virt", "-m", f"{MEMORY}M", "-nodefaults", "-nographic",
-                   "-no-reboot", "-kernel", KERNEL, "-append", options, "-device", "virtio-serial", "-device", "virtio-rng-pci",
-                   "-device", "i6300esb", "-watchdog-action", "reset", "-device", "qemu-xhci", "-audiodev", f"wav,id=sound,path={self.wav},out.frequency={RATE},out.channels=1"]
+        command = [*"setpriv --pdeathsig KILL qemu-system-riscv64 -M virt -nodefaults -nographic -no-reboot".split(),
+                   "-m", f"{MEMORY}M", "-kernel", KERNEL, "-append", options,
+                   *"-device virtio-rng-pci -device i6300esb -device qemu-xhci -device virtio-serial".split(),
+                   "-audiodev", f"wav,id=sound,path={self.wav},out.frequency={RATE}"]
         for id, line in lines.items():
             command += ["-chardev", f"socket,id={id},fd={line.theirs.fileno()}"]
         command += ["-serial", "chardev:console", "-device", "virtconsole,chardev=shell", "-mon", "control,mode=control"]
         for id, image in {"debian": DEBIAN, "product": product, "state": state}.items():
-            readonly = "off" if image is state else "on"
-            command += ["-drive", f"id={id},if=none,format=raw,readonly={readonly},file={image}", "-device", f"virtio-blk-pci,drive={id}"]
+            command += ["-device", f"virtio-blk-pci,drive={id}",
+                        "-drive", f"id={id},if=none,format=raw,file={image},readonly={'off' if image is state else 'on'}"]
         if card:
             command += ["-device", "usb-audio,id=card,audiodev=sound"]
         self.powered_on = time.monotonic()
-        self._qemu = subprocess.Popen(command, pass_fds=[line.theirs.fileno() for line in lines.values()], stdin=subprocess.DEVNULL)
+        self._qemu = subprocess.Popen(command, stdin=subprocess.DEVNULL,
+                                      pass_fds=[line.theirs.fileno() for line in lines.values()])
         for line in lines.values():
             line.theirs.close()
         self.control("qmp_capabilities")
+
+    def __enter__(self) -> "Guest":
+        return self
+
+    def __exit__(self, *_) -> None:
+        """Take the power away."""
+        self._qemu.kill()
+        self._qemu.wait()
+        for line in (self.console, self._shell, self._control):
+            line.close()
 
     def run(self, command: str, timeout: float = PATIENCE) -> str:
         """What a command of the shell prints there. Raises CalledProcessError when it fails."""
@@ -139,22 +153,12 @@ class Guest:
         self._qemu.wait(timeout)
         return time.monotonic() - begun
 
-    def cut(self) -> None:
-        """Take the power away."""
-        self._qemu.kill()
-        self._qemu.wait()
-
-    def close(self) -> None:
-        self.cut()
-        for line in (self.console, self._shell, self._control):
-            line.close()
-
     # --- Sound --------------------------------------------------------------------------------------
 
     def sound(self) -> array:
-        """The samples that have been played so far, RATE a second."""
+        """The samples of the left channel that have been played so far, RATE a second."""
         data = self.wav.read_bytes() if self.wav.exists() else b""
-        return array("h", data[44:len(data) // 2 * 2])  # QEMU fills in the header's lengths at its end
+        return array("h", data[44:len(data) // 4 * 4])[::2]  # QEMU fills in the header's lengths at its end
 
     def wait_for_sound(self, timeout: float, *, after: int = 0) -> float:
         """Wait for sound after the first `after` samples, and return seconds since power-on. Raises Silence."""

@@ -4,6 +4,7 @@ import re
 import subprocess
 import time
 from array import array
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
@@ -21,9 +22,10 @@ WATCH = "(least=99999; touch /run/watch; while [ -e /run/watch ]; do set -- $(gr
 
 
 @pytest.fixture(scope="module", params=[BUSYBOX, SYSTEMD], ids=["busybox", "systemd"])
-def board(boot, request) -> Guest:
+def board(boot, request) -> Iterator[Guest]:
     """One board for all tests here, which follow one another."""
-    return boot(request.param)
+    with boot(request.param) as board:
+        yield board
 
 
 class Told(NamedTuple):
@@ -113,5 +115,5 @@ def test_a_damaged_model(board, story, tmp_path):
 def test_off(board, story):
     print(f"{board.off():.1f} s to shut down")
     subprocess.run(["e2fsck", "-fn", board.state], check=True)
-    log = (board.folder / "guest-console.log").read_text(errors="replace")
+    log = (board.folder / "console.log").read_text(errors="replace")
     assert "Traceback" not in log

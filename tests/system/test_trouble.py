@@ -10,7 +10,7 @@ def tells_a_story(board, wish: str = "a kitten") -> None:
     """A story that somebody asks for on the serial line is told there."""
     board.console.send(wish)
     board.console.expect(rf"{wish}\r\n", PATIENCE)
-    board.console.expect(r"\w+ [^:\n]+\.", PATIENCE)
+    board.console.expect(r"Once upon a time[^.]+\.", PATIENCE)
 
 
 def test_a_state_that_makes_no_sense(boot, tmp_path):
@@ -19,62 +19,61 @@ def test_a_state_that_makes_no_sense(boot, tmp_path):
     for name in "volume", "clock", "last-story":
         (files / name).write_bytes(b"\0\xff: \\x\n" * 3)
     make_state(tmp_path / "state", files)
-    board = boot(BUSYBOX, tmp_path / "state")
-    for _ in range(3):
-        board.console.expect("damaged", PATIENCE)
-    board.wait_for_sound(PATIENCE)
-    tells_a_story(board)
-    board.wait_for_shell()
-    assert "opening: " in board.run("cat /var/lib/duostory/last-story")
+    with boot(BUSYBOX, tmp_path / "state") as board:
+        for _ in range(3):
+            board.console.expect("damaged", PATIENCE)
+        board.wait_for_sound(PATIENCE)
+        tells_a_story(board)
+        board.wait_for_shell()
+        assert "opening: " in board.run("cat /var/lib/duostory/last-story")
 
 
 @pytest.mark.parametrize("init", [BUSYBOX, SYSTEMD], ids=["busybox", "systemd"])
 def test_a_state_partition_that_is_none(boot, tmp_path, init):
     state = tmp_path / "state"
     state.write_bytes(b"\xa5" * (8 << 20))
-    board = boot(init, state)
-    board.wait_for_sound(PATIENCE)
-    tells_a_story(board)
+    with boot(init, state) as board:
+        board.wait_for_sound(PATIENCE)
+        tells_a_story(board)
 
 
 def test_a_full_state_partition(boot):
-    board = boot(BUSYBOX)
-    board.wait_for_sound(PATIENCE)
-    board.wait_for_shell()
-    board.run("cat /dev/zero >/var/lib/duostory/full || true")
-    assert " 100% " in board.run("df /var/lib/duostory")
-    board.console.send("a kitten")
-    board.console.expect(r"cannot keep .*No space left on device", PATIENCE)
-    board.console.expect(r"\w+ [^:\n]+\.", PATIENCE)
+    with boot(BUSYBOX) as board:
+        board.wait_for_sound(PATIENCE)
+        board.wait_for_shell()
+        board.run("for part in 1 2 3; do cat /dev/zero >/var/lib/duostory/$part; done || true")
+        board.console.send("a kitten")
+        board.console.expect(r"cannot keep .*No space left on device", PATIENCE)
+        board.console.expect(r"Once upon a time[^.]+\.", PATIENCE)
 
 
 def test_no_sound_card(boot):
-    board = boot(BUSYBOX, card=False)
-    board.console.expect("duostory: nothing can be heard", PATIENCE)
-    tells_a_story(board)
+    with boot(BUSYBOX, card=False) as board:
+        board.console.expect("duostory: nothing can be heard", PATIENCE)
+        tells_a_story(board)
 
 
 def test_a_card_that_is_pulled_out(boot):
     """The story waits for it."""
-    board = boot(BUSYBOX)
-    board.wait_for_sound(PATIENCE)
-    board.wait_for_silence(PATIENCE)
-    tells_a_story(board)
-    board.wait_for_sound(PATIENCE, after=len(board.sound()))
-    board.control("device_del", id="card")
-    board.console.expect("duostory: .*sound", PATIENCE)
-    board.control("device_add", driver="usb-audio", id="card", audiodev="sound")
-    board.wait_for_sound(PATIENCE, after=len(board.sound()))
+    with boot(BUSYBOX) as board:
+        board.wait_for_sound(PATIENCE)
+        board.wait_for_silence(PATIENCE)
+        tells_a_story(board)
+        board.wait_for_sound(PATIENCE, after=len(board.sound()))
+        board.control("device_del", id="card")
+        board.console.expect("duostory: .*sound", PATIENCE)
+        board.control("device_add", driver="usb-audio", id="card", audiodev="sound")
+        board.wait_for_sound(PATIENCE, after=len(board.sound()))
 
 
 def test_a_service_that_hangs(boot):
     """systemd starts it again when it has shown no sign of life for 20 s."""
-    board = boot(SYSTEMD)
-    board.wait_for_sound(PATIENCE)
-    sound = len(board.sound())
-    board.wait_for_silence(PATIENCE)
-    board.wait_for_shell()
-    board.run("kill -STOP $(pidof duostory)")
-    board.wait_for_sound(PATIENCE, after=max(sound, len(board.sound())))
-    tells_a_story(board)
-    assert "NRestarts=1" in board.run("systemctl show duostory")
+    with boot(SYSTEMD) as board:
+        board.wait_for_sound(PATIENCE)
+        sound = len(board.sound())
+        board.wait_for_silence(PATIENCE)
+        board.wait_for_shell()
+        board.run("kill -STOP $(pidof duostory)")
+        board.wait_for_sound(PATIENCE, after=max(sound, len(board.sound())))
+        tells_a_story(board)
+        assert "NRestarts=1" in board.run("systemctl show duostory")
