@@ -90,7 +90,7 @@ class Guest:
         lines = {what: Line(folder / f"{what}.log") for what in ("console", "shell", "control")}
         self.console, self._shell, self._control = lines.values()
         options = (f"console=ttyS0 quiet panic=-1 TERM=dumb root=/dev/vda rootfstype=squashfs ro init=/start init2={init} "
-                   f"snd_aloop.enable={int(microphone)} snd_aloop.index=9 {_FOR_SYSTEMD if init == SYSTEMD else ''}")
+                   f"snd_aloop.enable={int(microphone)} snd_aloop.index=1 snd.cards_limit=2 {_FOR_SYSTEMD if init == SYSTEMD else ''}")
         command = [*"setpriv --pdeathsig KILL qemu-system-riscv64 -M virt -nodefaults -nographic -no-reboot".split(),
                    "-m", f"{MEMORY}M", "-kernel", KERNEL, "-append", options,
                    *"-device virtio-rng-pci -device i6300esb -device qemu-xhci -device virtio-serial".split(),

@@ -41,7 +41,8 @@ def test_a_full_state_partition(boot):
     with boot(BUSYBOX) as board:
         board.wait_for_sound(PATIENCE)
         board.wait_for_shell()
-        board.run("for part in 1 2 3; do cat /dev/zero >/var/lib/duostory/$part; done || true")
+        # ext4 keeps a little back: the last blocks go to small files.
+        board.run("cd /var/lib/duostory; cat /dev/zero >full; sync; while echo >$((++number)); do :; done; sync; rm $number; cd /")
         board.console.send("a kitten")
         board.console.expect(r"cannot keep .*No space left on device", PATIENCE)
         board.console.expect(r"Once upon a time[^.]+\.", PATIENCE)
@@ -49,7 +50,7 @@ def test_a_full_state_partition(boot):
 
 def test_no_sound_card(boot):
     with boot(BUSYBOX, card=False) as board:
-        board.console.expect("duostory: nothing can be heard", PATIENCE)
+        board.console.expect("duostory: .*sound device", PATIENCE)
         tells_a_story(board)
 
 
