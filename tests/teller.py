@@ -12,7 +12,7 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     """The environment for a run that neither sees nor changes the user's own files."""
     ours = {key: value for key, value in os.environ.items()
             if not key.startswith(("DUOSTORY_", "XDG_", "STATE_", "PYTHONUNBUFFERED"))
-            or key == "DUOSTORY_ESPEAK"}
+            or key in ("DUOSTORY_ESPEAK", "DUOSTORY_POCKETSPHINX")}
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     return ours | {"HOME": str(home), "PYTHONPATH": path} | more
 

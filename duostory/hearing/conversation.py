@@ -15,6 +15,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from threading import Event, Thread
+from typing import TYPE_CHECKING
 
 from duostory import StoryError
 from duostory.hearing.buttons import Button, ButtonGone
@@ -26,6 +27,10 @@ from duostory.hearing.sources import DeviceGone, NoMicrophone
 from duostory.page import INFO, Page, say
 from duostory.speech.mouth import Mouth
 
+if TYPE_CHECKING:
+    from duostory.hearing.pocketsphinx import Recogniser
+    from duostory.hearing.wake import WakePhrase
+
 # An answer begins sooner than a wish, and is a word or two: whoever pauses has finished.
 ANSWER_S, ANSWER_PAUSE_S = 6.0, 0.15
 ROUND_S = 30.0  # of waiting for a voice; then it is looked whether the microphone is alive
@@ -36,21 +41,23 @@ LOOK_S = 0.1  # seconds between two looks at stop(), and in a story at the butto
 class Conversation:
     """Listens with `listener` and what `open_recogniser` opens, which exists only while it waits and listens.
 
-    With a `button` one who wishes presses it first. With `hands_free` a wish that was heard for certain begins a dialogue,
-    and other talk is passed over. With neither, whatever is heard next is taken for a wish. Without a `mouth` everything
-    is printed only. `keep` is given the sound of all that was heard.
+    `begin` is what begins a dialogue: "push", the `button`; "voice", a wish that is heard for certain, while other talk is
+    passed over; "wake", the phrase of what `open_phrase` opens; "", whatever is heard next. The button begins one in any case
+    and stops stories. Without a `mouth` everything is only printed. `keep` is given the sound of all that was heard.
 
     greeting -- what to say when it can be used
     understood -- how many sentences made sense
     unanswered -- whether the last question had no answer when it was over
     """
 
-    def __init__(self, listener: Listener, open_recogniser: Callable, dialogue: Dialogue, mouth: Mouth | None, page: Page,
-                 *, greeting: str = "", button: Button | None = None, hands_free: bool = False,
-                 light: Light | None = None, keep: Callable[[bytes], None] | None = None) -> None:
-        self._listener, self._open, self._dialogue, self._mouth, self._page = listener, open_recogniser, dialogue, mouth, page
-        self.greeting, self._button, self._hands_free, self._light, self._keep = greeting, button, hands_free, light, keep
-        self._recogniser = None
+    def __init__(self, listener: Listener, open_recogniser: Callable[[], Recogniser], open_phrase: Callable[[], WakePhrase],
+                 dialogue: Dialogue, mouth: Mouth | None, page: Page, *, begin: str = "", greeting: str = "",
+                 button: Button | None = None, light: Light | None = None,
+                 keep: Callable[[bytes], None] | None = None) -> None:
+        self._listener, self._open, self._open_phrase, self._dialogue = listener, open_recogniser, open_phrase, dialogue
+        self._mouth, self._page, self._begin, self.greeting = mouth, page, begin, greeting
+        self._button, self._light, self._keep = button, light, keep
+        self._recogniser: Recogniser | None = None
         self._stopped = False
         self.understood, self.unanswered = 0, False
 
@@ -131,17 +138,31 @@ class Conversation:
 
     def _first(self, ask: Ask) -> Answer:
         """Wait for what begins a dialogue, and return the first thing that is said in it."""
-        if self._button:
+        if self._begin == "push":
             self._need_recogniser()  # or who has pressed the button would wait for it
             while not self._button.wait(LOOK_S):
                 if self._stopped:
                     raise _Over
-        elif self._hands_free:
-            while True:
-                answer = self._understood(self._listen(ask, ROUND_S))
+        elif self._begin == "wake":
+            self._await_phrase()
+        elif self._begin == "voice":
+            while (heard := self._listen(ask, ROUND_S)).ended != "button":
+                answer = self._understood(heard)
                 if answer.command and answer.confident and answer.command.kind not in ("yes", "no"):
                     return answer
         return self._answer(ask)
+
+    def _await_phrase(self) -> None:
+        self._forget()
+        with contextlib.closing(self._open_phrase()) as phrase:
+            while True:
+                try:
+                    said = self._listener.wait(phrase, button=self)
+                    break
+                except DeviceGone as gone:
+                    self._await_microphone(gone)
+        if self._stopped or not said:
+            raise _Over
 
     def _answer(self, ask: Ask) -> Answer:
         self.unanswered = ask.listen_for == YES_NO
@@ -154,7 +175,7 @@ class Conversation:
 
     def _listen(self, ask: Ask, timeout: float) -> Heard:
         recogniser = self._need_recogniser()
-        recogniser.use(ask.listen_for)
+        recogniser.use(ask.listen_for, ask.without)
         pause = PAUSE_S if ask.listen_for == WISHES else ANSWER_PAUSE_S
         if self._button:
             self._button.pressed()  # before, while the robot spoke: that is past
@@ -207,9 +228,9 @@ class Conversation:
             self._page.notice(heard.level.hint)
         # What is so quiet and makes no sense may be the room alone.
         voice = bool(hypothesis) and (command is not None or level != "quiet")
-        return Answer(command, voice, bool(hypothesis and hypothesis.confident), level)
+        return Answer(command, voice, bool(hypothesis and hypothesis.confident), level, hypothesis.weakest if hypothesis else "")
 
-    def _need_recogniser(self):
+    def _need_recogniser(self) -> Recogniser:
         self._recogniser = self._recogniser or self._open()
         return self._recogniser
 

@@ -11,6 +11,7 @@ who says nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
+from itertools import islice
 from typing import NamedTuple
 
 from .grammar import Command
@@ -27,7 +28,7 @@ OFFERS = ("a dragon", "a robot", "a bear", "a princess", "a rabbit", "a pirate",
 TEXTS = {
     "ready push": "I am ready. Press {button}, and tell me what the story is about.",
     "ready voice": "I am ready. Say: tell me a story about a dragon.",
-    "ready wake": "I am ready. Say: {phrase}. Then tell me what the story is about.",
+    "ready wake": "I am ready. Say: hey robot. Then tell me what the story is about.",
     "story?": "A story about {what}. Yes?",
     "surprise?": "A surprise story. Yes?",
     "again?": "The last story again. Yes?",
@@ -59,11 +60,13 @@ class Answer(NamedTuple):
     voice: bool = True  # whether anybody spoke, and loud enough
     confident: bool = True
     level: str = "fine"  # of the sound: "fine", "quiet", "clipped" or "silent"
+    weakest: str = ""  # the subject of a wish that is the least certain one
 
 
 class Ask(NamedTuple):
     text: str  # to say first; perhaps nothing
     listen_for: str  # WISHES or YES_NO
+    without: tuple[str, ...] = ()  # subjects that have been refused, and that nobody wants to hear of again
 
 
 class Done(NamedTuple):
@@ -93,6 +96,7 @@ class Dialogue:
             return Done(over.args[0], None)
 
     def _wish(self) -> Generator[Ask, Answer, Done]:
+        self._refused: tuple[str, ...] = ()
         text, question = "", TEXTS["wish"]  # an earcon asks the first time
         for failures in range(1, FAILURES + 2):
             answer = yield from self._ask(text, question, WISHES)
@@ -100,7 +104,7 @@ class Dialogue:
             if command is None or command.kind in ("yes", "no"):  # which are no wishes
                 command, why = None, TEXTS["clipped" if answer.level == "clipped" else "not understood"]
             elif self._confirm or not answer.confident:
-                command = yield from self._confirmed(command)
+                command = yield from self._confirmed(answer)
             if command:
                 return Done(TEXTS.get(command.kind, ""), command)
             if failures == FAILURES:
@@ -109,31 +113,35 @@ class Dialogue:
         return Done(_join(why, TEXTS["surprise"]), Command("surprise"))
 
     def _offer(self) -> str:
-        first, second, third = (next(self._offers) for _ in range(3))
+        wanted = (offer for offer in self._offers if not offer.endswith(self._refused))
+        first, second, third = islice(wanted, 3)
         return TEXTS["offer"].format(what=f"{first}, {second} and {third}")
 
-    def _confirmed(self, command: Command) -> Generator[Ask, Answer, Command | None]:
-        """The command, or the one that somebody wants instead; None for no."""
+    def _confirmed(self, answer: Answer) -> Generator[Ask, Answer, Command | None]:
+        """The command, or the one that somebody wants instead; None for no, and then its least certain subject is not heard
+        again in this dialogue."""
+        command, weakest = answer.command, answer.weakest
         unclear, why = 0, ""
         while unclear < UNCLEAR:
             question = TEXTS[f"{command.kind}?"].format(what=command.text)
             answer = yield from self._ask(_join(why, question), question, YES_NO)
             kind, why = answer.command and answer.command.kind, ""
             if kind == "no":
+                self._refused += (weakest,) if weakest else ()
                 return None
             if kind == "yes" and answer.confident:
                 return command
             if kind in ("yes", None):
                 unclear, why = unclear + 1, TEXTS["yes or no"]
             elif kind != "again":  # say it again, that means here
-                command = answer.command
+                command, weakest = answer.command, answer.weakest
         return None
 
     def _ask(self, text: str, question: str, listen_for: str) -> Generator[Ask, Answer, Answer]:
         """Say `text` and return what is answered to it, if need be to `question` at the second time of asking."""
         asked_again = False
         while True:
-            answer = yield Ask(text, listen_for)
+            answer = yield Ask(text, listen_for, self._refused)
             kind = answer.command and answer.command.kind
             if not answer.voice:
                 if asked_again or answer.level == "silent":

@@ -1,7 +1,7 @@
 """What can be said to the robot: from the readable list models/heard.txt to a grammar and a dictionary, and back to a meaning."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,6 +64,15 @@ class Heard:
         if not subjects:
             return None
         return Command("story", subjects, " ".join(self._typed(word) for word in wish.split()))
+
+    def subject(self, word: str) -> str | None:
+        """The subject that a word of a recognised text is, if it is one."""
+        return self._names.get(word.replace("_", " "))
+
+    def without(self, grammar: Path, subjects: Collection[str]) -> str:
+        """The text of that grammar, without the words for these subjects."""
+        lines = grammar.read_text().splitlines()
+        return "\n".join(line for line in lines if self.subject(line.split(" ")[-1]) not in subjects) + "\n"
 
     def _typed(self, word: str) -> str:
         name = self._names.get(word, word)

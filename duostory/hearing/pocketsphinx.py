@@ -4,7 +4,7 @@ import contextlib
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -22,6 +22,7 @@ _LOG = _SHIFT * math.log(1.0001)  # and they are to this base
 # All sounds are rated in every frame, so that what two searches find can be compared.
 _SETTINGS = {"bestpath": 0, "compallsen": 1, "allphone_ci": 1}
 _WEIGHT = 6.5  # of the grammar's probabilities against the sound
+_REST = "rest"  # the search for what has not been refused
 _PHONES = "phones"  # the search that takes any phones for what was said
 
 # A word may be so much less likely than mere phones. 95 of 100 right wishes and 4 of 100 other sentences keep it up.
@@ -43,6 +44,7 @@ class Hypothesis(NamedTuple):
     text: str
     score: float | None
     confident: bool
+    weakest: str = ""  # the subject of a wish that fits least
 
 
 class Segment(NamedTuple):
@@ -59,6 +61,9 @@ class Segment(NamedTuple):
 
 class _Decoder(Protocol):
     """A decoder with several searches over one dictionary. Raises StoryError where a file is missing or damaged."""
+
+    def add(self, name: str, path: Path) -> None:
+        """Take the grammar in that file as the search `name`, which may be one that there is."""
 
     def decode(self, search: str, pcm: bytes) -> list[Segment]:
         """What `search` finds in `pcm`, silences and all; nothing where no path ends with the sound."""
@@ -97,11 +102,15 @@ class _LibraryDecoder:
         if not self._decoder:
             raise StoryError(f"pocketsphinx cannot read {model} or {dictionary}")
         for name, path in grammars.items():
-            grammar = lib.fsg_model_readfile(os.fsencode(path), lib.ps_get_logmath(self._decoder), _WEIGHT)
-            if not grammar or lib.ps_add_fsg(self._decoder, name.encode(), grammar) < 0:
-                raise StoryError(f"pocketsphinx cannot read the grammar {path}")
-            lib.fsg_model_free(grammar)
+            self.add(name, path)
         lib.ps_add_allphone_file(self._decoder, _PHONES.encode(), ffi.NULL)
+
+    def add(self, name: str, path: Path) -> None:
+        lib = self._lib
+        grammar = lib.fsg_model_readfile(os.fsencode(path), lib.ps_get_logmath(self._decoder), _WEIGHT)
+        if not grammar or lib.ps_add_fsg(self._decoder, name.encode(), grammar) < 0:
+            raise StoryError(f"pocketsphinx cannot read the grammar {path}")
+        lib.fsg_model_free(grammar)
 
     def decode(self, search: str, pcm: bytes) -> list[Segment]:
         ffi, lib = self._ffi, self._lib
@@ -149,15 +158,20 @@ class _Wheel:
 
 class _WheelDecoder:
     def __init__(self, model: Path, dictionary: Path, grammars: dict[str, Path]) -> None:
-        from pocketsphinx import Decoder, FsgModel
+        from pocketsphinx import Decoder
 
         try:
             self._decoder = Decoder(hmm=str(model), dict=str(dictionary), lm=None, loglevel="FATAL", **_SETTINGS)
             for name, path in grammars.items():
-                self._decoder.add_fsg(name, FsgModel.readfile(str(path), self._decoder.logmath, _WEIGHT))
+                self.add(name, path)
             self._decoder.add_allphone_file(_PHONES, None)
         except (RuntimeError, ValueError) as error:
             raise StoryError(f"pocketsphinx cannot read {model}, {dictionary} or its grammars ({error})") from None
+
+    def add(self, name: str, path: Path) -> None:
+        from pocketsphinx import FsgModel
+
+        self._decoder.add_fsg(name, FsgModel.readfile(str(path), self._decoder.logmath, _WEIGHT))
 
     def decode(self, search: str, pcm: bytes) -> list[Segment]:
         self._decoder.activate_search(search)
@@ -250,14 +264,23 @@ class Recogniser:
         library, data = _open()
         self.heard = heard = Heard(data_dir() / "heard.txt")
         self.meaning = heard.meaning
-        folder = _grammars(heard, data)
+        self._folder = folder = _grammars(heard, data)
         self._decoder = library.decoder(data / "en-us", folder / "words.dict",
                                         {mode: folder / f"{mode}.fsg" for mode in MODES})
         self._pcm = bytearray()
         self.use("wishes")
 
-    def use(self, mode: str) -> None:
+    def use(self, mode: str, without: Collection[str] = ()) -> None:
+        """Hear the commands of `mode`, but none of the subjects `without`, which have been refused."""
         self._mode = mode
+        if without:
+            self._mode = _REST
+            file = os.memfd_create(_REST)  # pocketsphinx wants a file
+            try:
+                os.write(file, self.heard.without(self._folder / f"{mode}.fsg", without).encode())
+                self._decoder.add(_REST, Path(f"/proc/self/fd/{file}"))
+            finally:
+                os.close(file)
 
     def start(self) -> None:
         self._pcm.clear()
@@ -272,27 +295,32 @@ class Recogniser:
         words = [segment for segment in self._decoder.decode(self._mode, pcm) if segment.word[0] not in "<(["]
         if not words:
             return Hypothesis("", None, False)
-        score = _certainty(words, self._decoder.decode(_PHONES, pcm))
-        text = re.sub(r"\(\d+\)", "", " ".join(segment.word for segment in words))
-        return Hypothesis(text, score, score >= _CERTAIN)
+        for number, word in enumerate(words):  # "wind(2)" is another way to say it
+            words[number] = word._replace(word=re.sub(r"\(\d+\)$", "", word.word))
+        fits = _fits(words, self._decoder.decode(_PHONES, pcm))
+        long = [fit for fit, word in zip(fits, words) if word.last - word.first + 1 >= _SHORT]
+        score = min(long or fits)
+        subjects = [(fit, name) for fit, word in zip(fits, words) if (name := self.heard.subject(word.word))]
+        text = " ".join(word.word for word in words)
+        return Hypothesis(text, score, score >= _CERTAIN, min(subjects, default=(0.0, ""))[1])
 
     def close(self) -> None:
         self._decoder.close()
 
 
-def _certainty(words: list[Segment], phones: list[Segment]) -> float:
-    """How much likelier than the phones the worst word is, a frame."""
+def _fits(words: list[Segment], phones: list[Segment]) -> list[float]:
+    """How much likelier than the phones each word is, a frame."""
     likelihood = [0.0]  # of the phones, up to each frame
     for phone in phones:
-        each = phone.score / (phone.last - phone.first + 1)
-        likelihood += [likelihood[-1] + each * (n + 1) for n in range(phone.last - phone.first + 1)]
+        frames = phone.last - phone.first + 1
+        likelihood += [likelihood[-1] + phone.score / frames * (n + 1) for n in range(frames)]
     last = len(likelihood) - 1
 
     def fit(word: Segment) -> float:
         first, end = min(word.first, last), min(word.last + 1, last)
         return (word.score - likelihood[end] + likelihood[first]) / (word.last - word.first + 1)
 
-    return min(fit(word) for word in [word for word in words if word.last - word.first + 1 >= _SHORT] or words)
+    return [fit(word) for word in words]
 
 
 class Endpointer:

@@ -27,12 +27,15 @@ def open_conversation(settings: Settings, mouth: Mouth | None, page: Page, *, fi
     Raises StoryError for what cannot be had.
     """
     from duostory.hearing.pocketsphinx import Endpointer, Recogniser
+    from duostory.hearing.wake import WakePhrase
 
     keep = _keeper(save) if save else None
-    way = settings.listen if settings.listen != "auto" else _way(settings, files)
+    enter = settings.button == "enter" and sys.stdin is not None and sys.stdin.isatty()
+    pushed = not files and (enter or settings.button not in ("", "enter"))
+    begin = settings.listen if settings.listen != "auto" else "" if files else "push" if pushed else "voice"
     with contextlib.ExitStack() as opened:
         button = light = None
-        if way == "push":
+        if pushed or begin == "push":
             from duostory.hearing.buttons import open_button
 
             button = opened.enter_context(contextlib.closing(open_button(settings.button)))
@@ -45,22 +48,15 @@ def open_conversation(settings: Settings, mouth: Mouth | None, page: Page, *, fi
         dialogue = Dialogue(islice(cycle(OFFERS), int(time.time()) % len(OFFERS), None), _turner(settings, mouth),
                             confirm=settings.confirm)
         conversation = Conversation(
-            Listener(source, Endpointer(), meter=Meter(), keep=bool(keep)), Recogniser, dialogue, mouth, page,
-            greeting=_greeting(settings, way), button=button, hands_free=way == "voice", light=light, keep=keep)
+            Listener(source, Endpointer(), meter=Meter(), keep=bool(keep)), Recogniser, WakePhrase, dialogue, mouth, page,
+            begin=begin, greeting=_greeting(settings, begin), button=button, light=light, keep=keep)
         opened.pop_all()
     return conversation
 
 
-def _way(settings: Settings, files: Sequence[str]) -> str:
-    if files:
-        return ""
-    enter = sys.stdin is not None and sys.stdin.isatty()
-    return "push" if enter or settings.button != "enter" else "voice"
-
-
-def _greeting(settings: Settings, way: str) -> str:
+def _greeting(settings: Settings, begin: str) -> str:
     button = "Enter" if settings.button == "enter" else "the button"
-    return TEXTS[f"ready {way}"].format(button=button) if way else ""
+    return TEXTS[f"ready {begin}"].format(button=button) if begin else ""
 
 
 def _turner(settings: Settings, mouth: Mouth | None) -> Callable[[str], str]:

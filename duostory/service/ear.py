@@ -65,6 +65,7 @@ class Ear:
             self._conversation.stop()
 
     def _live(self) -> None:
+        self._idle.wait()  # or what is loaded here would hold up the first words of all
         while self._mic:
             from ..hearing.pocketsphinx import NoPocketsphinx
 

@@ -116,6 +116,17 @@ def test_the_volume_keeps_its_limits(kind, volume, low, high, turned_to, said):
     assert turned(kind, volume, low, high) == (turned_to, said)
 
 
+def test_what_was_refused_is_neither_heard_nor_offered_again():
+    talk = Dialogue(cycle(["a dragon", "a robot", "a polar bear", "the moon", "a cat"]), str.format).talk()
+    assert next(talk).without == ()
+    assert talk.send(Answer(meaning(DRAGON), weakest="dragon")).without == ()
+    assert talk.send(Answer(meaning("no"))).without == ("dragon",)
+    assert talk.send(Answer(meaning("a story about a robot and a polar bear"), weakest="polar bear")).without == ("dragon",)
+    ask = talk.send(Answer(meaning("no")))
+    assert ask.without == ("dragon", "polar bear")
+    assert ask.text == "I know stories about a robot, the moon and a cat. Which one?"
+
+
 @pytest.mark.parametrize("offer", OFFERS)
 def test_what_is_offered_can_be_said(offer):
     command = meaning(offer)

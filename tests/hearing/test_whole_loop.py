@@ -58,11 +58,13 @@ def test_dialogues(tmp_path, speaker, sentences, said, subject):
 
 
 def test_three_times_no_is_a_surprise(tmp_path, speaker):
-    file = speaker(DRAGON, "no", DRAGON, "no", DRAGON, "no")
+    """What was refused is not heard again: the second dragon is something else."""
+    file = speaker(DRAGON, "no", DRAGON, "no", "a story about a princess", "no")
     result, lines = heard(tmp_path, "--mic-file", file, "--silent", "-s", "1", "-n", "40")
-    assert lines[:3] == [STORY, "What is the story about?", STORY] and lines[4] == STORY and len(lines) == 6
-    assert lines[3].startswith("I know stories about ") and lines[3].endswith(". Which one?")
-    assert lines[5] == "Then I have a surprise for you."
+    assert lines[:2] == [STORY, "What is the story about?"] and len(lines) == 6
+    assert lines[2].startswith("A story about ") and lines[2] != STORY
+    assert lines[3].startswith("I know stories about ") and "dragon" not in lines[3] and lines[3].endswith(". Which one?")
+    assert lines[4:] == ["A story about a princess. Yes?", "Then I have a surprise for you."]
     assert result.stdout.decode().startswith("Once upon a time") and result.returncode == 0
 
 

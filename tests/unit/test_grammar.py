@@ -76,7 +76,14 @@ def test_a_grammar_is_made_of_the_list(heard, tmp_path):
     assert "mouses" not in words and "snows" not in words and "lilies" not in words
     assert spoken["and(2)"] == "AH N D"
     assert spoken["sandcastle"] == "S AE N D K AE S AH L" and spoken["sandcastles"] == "S AE N D K AE S AH L Z"
-    assert "dragon" not in (tmp_path / "yes-no.fsg").read_text()
+    assert (tmp_path / "yes-no.fsg").read_text() != (tmp_path / "wishes.fsg").read_text()
+
+
+def test_a_grammar_without_what_was_refused(heard, tmp_path):
+    grammar.write(heard, tmp_path / "dictionary", tmp_path)
+    whole = (tmp_path / "wishes.fsg").read_text().split("\n")
+    rest = heard.without(tmp_path / "wishes.fsg", {"mouse"}).split("\n")
+    assert {line.split()[-1] for line in whole if line not in rest} == {"mouse", "mice"}
 
 
 def test_made_once_and_again_when_the_list_changes(heard, tmp_path, monkeypatch):
