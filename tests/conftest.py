@@ -40,6 +40,14 @@ def stories260k(tmp_path_factory, shared: Path, checkpoint260k: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def riscv_package(tmp_path_factory) -> Path:
+    """The folder that holds our package, built for Debian's Python for RISC-V."""
+    from tests import riscv
+
+    return riscv.build_package(tmp_path_factory.mktemp("riscv"))
+
+
+@pytest.fixture(scope="session")
 def voice():
     from duostory.speech.espeak import Espeak, NoEspeak
 

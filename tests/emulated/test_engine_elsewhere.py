@@ -1,6 +1,5 @@
 """The engine on emulated processors: RISC-V without vectors, with RVV 1.0 and with RVV 0.7.1, one program for all three; ARM."""
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,12 +8,12 @@ import pytest
 
 from duostory.engine import Model
 from tests.conftest import ROOT
+from tests.riscv import CACHE
 from tests.unit.test_engine import GOLDENS, goldens, random15m  # noqa: F401 (a fixture)
 
 HERE = Path(__file__).parent
 RISCV, ARM = "riscv64", "aarch64"
 QEMU = "qemu-riscv64"
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "duostory"
 OLD_QEMU = CACHE / "qemu-riscv64-5.2"
 
 # name: target, emulator, processor, what the emulator keeps from programs (see vector.c), kernels that must be found

@@ -1,10 +1,8 @@
 """The whole program on emulated RISC-V: our package as setup.py builds it there, in Debian's Python, with Debian's espeak-ng."""
 
-import os
 import re
 import shutil
 import subprocess
-import sys
 import wave
 from array import array
 from pathlib import Path
@@ -12,12 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests import teller
-from tests.conftest import ROOT
-from tests.emulated.test_engine_elsewhere import CACHE, HERE, MACHINES, RISCV, compiler
+from tests.emulated.test_engine_elsewhere import HERE, MACHINES, compiler
+from tests.riscv import DEBIAN
 from tests.unit.test_engine import goldens
 from tests.unit.test_reference import flags
-
-DEBIAN = CACHE / "riscv64-root"
 
 # Tells a story, and reports on stderr the version of the voice and the packages that all this loaded.
 PROBE = """
@@ -30,23 +26,6 @@ packages = {name.partition(".")[0] for name in set(sys.modules) - before}
 print(espeak._library.version, *packages - sys.stdlib_module_names, file=sys.stderr)
 sys.exit(status)
 """
-
-
-@pytest.fixture(scope="module")
-def package(tmp_path_factory) -> Path:
-    """The folder that holds our package, built for Debian's Python: with its settings and headers, in a Python of ours."""
-    if not DEBIAN.exists() or not shutil.which(compiler(RISCV)):
-        pytest.skip(f"needs {compiler(RISCV)} and Debian's Python for RISC-V; run scripts/cross-tools and scripts/riscv-root")
-    folder = tmp_path_factory.mktemp("riscv")
-    settings = next((DEBIAN / "usr" / "lib").glob("python3.*/_sysconfigdata_*.py"))
-    (folder / "debians_settings.py").symlink_to(settings)
-    include = DEBIAN / "usr" / "include"
-    environment = {"_PYTHON_SYSCONFIGDATA_NAME": "debians_settings", "PYTHONPATH": str(folder),
-                   "CFLAGS": f"-I{include} -I{include / settings.parent.name}"}
-    subprocess.run([sys.executable, "setup.py", "-q", "egg_info", "--egg-base", folder,
-                    "build", "--build-base", folder / "build", "--build-lib", folder / "package"],
-                   cwd=ROOT, env=os.environ | environment, check=True)
-    return folder / "package"
 
 
 @pytest.fixture(scope="module", params=["rv64gc", "rv64gcv", "rvv 0.7.1"])
@@ -71,23 +50,23 @@ def run(machine, package: Path, home: Path, *args) -> subprocess.CompletedProces
     return result
 
 
-def test_what_runs_there(machine, package, tmp_path):
+def test_what_runs_there(machine, riscv_package, tmp_path):
     here = teller.run(tmp_path, "--version").stdout
-    there = run(machine, package, tmp_path, "-m", "duostory", "--version").stdout
+    there = run(machine, riscv_package, tmp_path, "-m", "duostory", "--version").stdout
     assert there == re.sub(rb"kernel \w+", b"kernel " + machine[1].encode(), here) != b""
 
 
 @pytest.mark.parametrize("machine", ["rv64gc"], indirect=True)
-def test_settings(machine, package, tmp_path):
-    told = run(machine, package, tmp_path, "-m", "duostory", "--show-config", "--rate", "100").stdout
+def test_settings(machine, riscv_package, tmp_path):
+    told = run(machine, riscv_package, tmp_path, "-m", "duostory", "--show-config", "--rate", "100").stdout
     assert told == teller.run(tmp_path, "--show-config", "--rate", "100").stdout != b""
 
 
 # One that is drawn, and one with a prompt beyond ASCII; emulation is slow, and all of them are told in test_reference.py.
 @pytest.mark.parametrize("number", [2, 8])
-def test_reference(machine, package, tmp_path, shared, stories260k, number):
+def test_reference(machine, riscv_package, tmp_path, shared, stories260k, number):
     row = goldens(shared, "stories260K_f32")[number]
-    told = run(machine, package, tmp_path, "-m", "duostory", stories260k, "--reference", *flags(row)).stdout
+    told = run(machine, riscv_package, tmp_path, "-m", "duostory", stories260k, "--reference", *flags(row)).stdout
     assert told == row["text"].encode() + b"\n"
 
 
@@ -97,13 +76,13 @@ def sound(path: Path) -> tuple[int, array]:
         return wav.getframerate(), array("h", wav.readframes(wav.getnframes()))
 
 
-def test_a_spoken_story(machine, package, tmp_path):
+def test_a_spoken_story(machine, riscv_package, tmp_path):
     """Our own model's story is this machine's, word for word, and so is the sound where this has the same espeak-ng."""
     from duostory import StoryError
     from duostory.speech import espeak
 
     story = ["-s", "3", "-n", "60", "a dragon"]
-    told = run(machine, package, tmp_path, "-c", PROBE, "--wav", "there.wav", *story)
+    told = run(machine, riscv_package, tmp_path, "-c", PROBE, "--wav", "there.wav", *story)
     here = teller.run(tmp_path, "--silent", "--the-end", *story).stdout
     assert told.stdout == here and here.count(b". ") > 1  # several sentences
 

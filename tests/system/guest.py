@@ -1,0 +1,186 @@
+"""The board in QEMU: RISC-V, one core, 60 MB of memory, a sound card that records what is played.
+
+What it prints, its sound and its state stay in its folder, for a person to look at and listen to.
+"""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import threading
+import time
+from array import array
+from pathlib import Path
+
+from tests.teller import ROOT
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "duostory"
+KERNEL = CACHE / "guest-kernel" / "Image"
+DEBIAN = CACHE / "guest-root.squashfs"
+
+BUSYBOX, SYSTEMD = "/usr/lib/busybox/init", "/usr/sbin/init"
+MEMORY = 60  # MB, of which Linux leaves 55 to programs as on the board
+PATIENCE = 240  # seconds for anything; the emulated board is slow, and slower on a busy machine
+RATE = 22050  # samples a second, of what is recorded
+AUDIBLE = 300  # samples beyond this are sound, of 32768
+
+# What Buildroot's image has in files: a partition, a folder for what is not kept, no login, and nothing to be made up for.
+_STATE = re.search(r"/var/lib/duostory +ext4 +(\S+)", (ROOT / "firmware/board/qemu/overlay/etc/fstab").read_text())[1]
+_FOR_SYSTEMD = (f"systemd.unit=multi-user.target fstab=no systemd.mount-extra=/dev/vdc:/var/lib/duostory:ext4:{_STATE} "
+                "systemd.volatile=state systemd.getty_auto=no systemd.condition_needs_update=no "
+                "systemd.mask=ldconfig.service systemd.mask=systemd-logind.service systemd.mask=systemd-logind-varlink.socket")
+
+
+class Silence(AssertionError):
+    """What was waited for has not come."""
+
+
+class Line:
+    """A serial line into the board. Everything that comes is kept in `log`; `said` holds what no one has expected yet."""
+
+    def __init__(self, log: Path) -> None:
+        self._ours, self.theirs = socket.socketpair()
+        self._log, self._said, self._over, self._news = log, b"", False, threading.Condition()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        with open(self._log, "wb", buffering=0) as log:
+            while data := self._ours.recv(4096):
+                log.write(data)
+                with self._news:
+                    self._said += data
+                    self._news.notify_all()
+        with self._news:
+            self._over = True
+            self._news.notify_all()
+
+    def send(self, text: str) -> None:
+        self._ours.sendall(text.encode() + b"\n")
+
+    def expect(self, pattern: str, timeout: float) -> re.Match:
+        """Wait until `pattern` comes, and forget all up to its end. Raises Silence after `timeout` seconds or without power."""
+        wanted = re.compile(pattern.encode(), re.MULTILINE)
+        with self._news:
+            self._news.wait_for(lambda: wanted.search(self._said) or self._over, timeout)
+            if not (found := wanted.search(self._said)):
+                said = self._said[-500:].decode(errors="replace")
+                raise Silence(f"no {pattern!r} in {timeout} s, but {said!r}; see {self._log}")
+            self._said = self._said[found.end():]
+        return found
+
+    def close(self) -> None:
+        self._ours.shutdown(socket.SHUT_RDWR)
+        self._ours.close()
+
+
+class Guest:
+    """A board that has just been powered on, with the state partition `state`, which it writes to. As a context manager it
+    loses its power at the end.
+
+    init -- BUSYBOX or SYSTEMD
+    card -- whether there is a sound card, on USB
+    microphone -- whether there is a card "Loopback" that records what is played on it
+    console -- the serial line of the board
+    """
+
+    def __init__(self, folder: Path, product: Path, state: Path, init: str, *, card: bool = True,
+                 microphone: bool = False) -> None:
+        self.folder, self.init, self.wav, self.state = folder, init, folder / "sound.wav", state
+        lines = {what: Line(folder / f"{what}.log") for what in ("console", "shell", "control")}
+        self.console, self._shell, self._control = lines.values()
+        options = (f"console=ttyS0 quiet panic=-1 TERM=dumb root=/dev/vda rootfstype=squashfs ro init=/start init2={init} "
+                   f"snd_aloop.enable={int(microphone)} snd_aloop.index=1 snd.cards_limit=2 {_FOR_SYSTEMD if init == SYSTEMD else ''}")
+        command = [*"setpriv --pdeathsig KILL qemu-system-riscv64 -M virt -nodefaults -nographic -no-reboot".split(),
+                   "-m", f"{MEMORY}M", "-kernel", KERNEL, "-append", options,
+                   *"-device virtio-rng-pci -device i6300esb -device qemu-xhci -device virtio-serial".split(),
+                   "-audiodev", f"wav,id=sound,path={self.wav},out.frequency={RATE}"]
+        for id, line in lines.items():
+            command += ["-chardev", f"socket,id={id},fd={line.theirs.fileno()}"]
+        command += ["-serial", "chardev:console", "-device", "virtconsole,chardev=shell", "-mon", "control,mode=control"]
+        for id, image in {"debian": DEBIAN, "product": product, "state": state}.items():
+            command += ["-device", f"virtio-blk-pci,drive={id}",
+                        "-drive", f"id={id},if=none,format=raw,file={image},readonly={'off' if image is state else 'on'}"]
+        if card:
+            command += ["-device", "usb-audio,id=card,audiodev=sound"]
+        self.powered_on = time.monotonic()
+        self._qemu = subprocess.Popen(command, stdin=subprocess.DEVNULL,
+                                      pass_fds=[line.theirs.fileno() for line in lines.values()])
+        for line in lines.values():
+            line.theirs.close()
+        self.control("qmp_capabilities")
+
+    def __enter__(self) -> "Guest":
+        return self
+
+    def __exit__(self, *_) -> None:
+        """Take the power away."""
+        self._qemu.kill()
+        self._qemu.wait()
+        for line in (self.console, self._shell, self._control):
+            line.close()
+
+    def run(self, command: str, timeout: float = PATIENCE) -> str:
+        """What a command of the shell prints there. Raises CalledProcessError when it fails."""
+        self._shell.send(f"{{ {command}\n}} 2>&1; echo status $?")
+        found = self._shell.expect(r"(?s)(.*?)^status (\d+)\r?$", timeout)
+        printed, status = found[1].decode(errors="replace").replace("\r", ""), int(found[2])
+        if status:
+            raise subprocess.CalledProcessError(status, command, printed)
+        return printed
+
+    def control(self, command: str, **arguments) -> None:
+        """A command to QEMU itself, as its machine protocol has them."""
+        self._control.send(json.dumps({"execute": command, "arguments": arguments}))
+        self._control.expect(r'"return": ', 60)
+
+    def wait_for_shell(self, timeout: float = PATIENCE) -> None:
+        """The init forgets what was sent before there is a shell."""
+        while True:
+            self._shell.send("stty -echo; echo here")
+            try:
+                self._shell.expect(r"^here", 1)
+                break
+            except Silence:
+                if time.monotonic() - self.powered_on > timeout:
+                    raise
+        self.run("export SYSTEMD_PAGER=cat")
+
+    def off(self, timeout: float = PATIENCE) -> float:
+        """Shut down, and return how many seconds that took."""
+        begun = time.monotonic()
+        self._shell.send("systemctl poweroff" if self.init == SYSTEMD else "busybox poweroff")
+        self._qemu.wait(timeout)
+        return time.monotonic() - begun
+
+    # --- Sound --------------------------------------------------------------------------------------
+
+    def sound(self) -> array:
+        """The samples of the left channel that have been played so far, RATE a second."""
+        data = self.wav.read_bytes() if self.wav.exists() else b""
+        return array("h", data[44:len(data) // 4 * 4])[::2]  # QEMU fills in the header's lengths at its end
+
+    def wait_for_sound(self, timeout: float, *, after: int = 0) -> float:
+        """Wait for sound after the first `after` samples, and return seconds since power-on. Raises Silence."""
+        begun = time.monotonic()
+        while (now := time.monotonic()) < begun + timeout:
+            if any(abs(sample) > AUDIBLE for sample in self.sound()[after:]):
+                return now - self.powered_on
+            time.sleep(0.05)
+        raise Silence(f"no sound in {timeout} s; see {self.folder}")
+
+    def wait_for_silence(self, timeout: float, *, after: int = 0) -> array:
+        """Wait until nothing is heard for three seconds, and return the sound after the first `after` samples, without the
+        silence around it."""
+        begun, last, length = time.monotonic(), time.monotonic(), after
+        while time.monotonic() - last < 3:
+            if time.monotonic() > begun + timeout:
+                raise Silence(f"no silence in {timeout} s; see {self.folder}")
+            time.sleep(0.2)
+            samples = self.sound()
+            if any(abs(sample) > AUDIBLE for sample in samples[length:]):
+                last = time.monotonic()
+            length = len(samples)
+        samples = samples[after:]
+        loud = [place for place, sample in enumerate(samples) if abs(sample) > AUDIBLE]
+        return samples[loud[0]:loud[-1]] if loud else array("h")

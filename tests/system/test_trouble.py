@@ -1,0 +1,80 @@
+"""What may be wrong with a board, and what it does about that: it tells stories all the same."""
+
+import pytest
+
+from tests.system.conftest import make_state
+from tests.system.guest import BUSYBOX, PATIENCE, SYSTEMD
+
+
+def tells_a_story(board, wish: str = "a kitten") -> None:
+    """A story that somebody asks for on the serial line is told there."""
+    board.console.send(wish)
+    board.console.expect(rf"{wish}\r\n", PATIENCE)
+    board.console.expect(r"Once upon a time[^.]+\.", PATIENCE)
+
+
+def test_a_state_that_makes_no_sense(boot, tmp_path):
+    files = tmp_path / "files"
+    files.mkdir()
+    for name in "volume", "clock", "last-story":
+        (files / name).write_bytes(b"\0\xff: \\x\n" * 3)
+    make_state(tmp_path / "state", files)
+    with boot(BUSYBOX, tmp_path / "state") as board:
+        for _ in range(3):
+            board.console.expect("damaged", PATIENCE)
+        board.wait_for_sound(PATIENCE)
+        tells_a_story(board)
+        board.wait_for_shell()
+        assert "opening: " in board.run("cat /var/lib/duostory/last-story")
+
+
+@pytest.mark.parametrize("init", [BUSYBOX, SYSTEMD], ids=["busybox", "systemd"])
+def test_a_state_partition_that_is_none(boot, tmp_path, init):
+    state = tmp_path / "state"
+    state.write_bytes(b"\xa5" * (8 << 20))
+    with boot(init, state) as board:
+        board.wait_for_sound(PATIENCE)
+        tells_a_story(board)
+
+
+def test_a_full_state_partition(boot):
+    with boot(BUSYBOX) as board:
+        board.wait_for_sound(PATIENCE)
+        board.wait_for_shell()
+        # ext4 keeps a little back: the last blocks go to small files.
+        board.run("cd /var/lib/duostory; cat /dev/zero >full; sync; while echo >$((++number)); do :; done; sync; rm $number; cd /")
+        board.console.send("a kitten")
+        board.console.expect(r"cannot keep .*No space left on device", PATIENCE)
+        board.console.expect(r"Once upon a time[^.]+\.", PATIENCE)
+
+
+def test_no_sound_card(boot):
+    with boot(BUSYBOX, card=False) as board:
+        board.console.expect("duostory: .*sound device", PATIENCE)
+        tells_a_story(board)
+
+
+def test_a_card_that_is_pulled_out(boot):
+    """The story waits for it."""
+    with boot(BUSYBOX) as board:
+        board.wait_for_sound(PATIENCE)
+        board.wait_for_silence(PATIENCE)
+        tells_a_story(board)
+        board.wait_for_sound(PATIENCE, after=len(board.sound()))
+        board.control("device_del", id="card")
+        board.console.expect("duostory: .*sound", PATIENCE)
+        board.control("device_add", driver="usb-audio", id="card", audiodev="sound")
+        board.wait_for_sound(PATIENCE, after=len(board.sound()))
+
+
+def test_a_service_that_hangs(boot):
+    """systemd starts it again when it has shown no sign of life for 20 s."""
+    with boot(SYSTEMD) as board:
+        board.wait_for_sound(PATIENCE)
+        sound = len(board.sound())
+        board.wait_for_silence(PATIENCE)
+        board.wait_for_shell()
+        board.run("kill -STOP $(pidof duostory)")
+        board.wait_for_sound(PATIENCE, after=max(sound, len(board.sound())))
+        tells_a_story(board)
+        assert "NRestarts=1" in board.run("systemctl show duostory")
