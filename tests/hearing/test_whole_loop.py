@@ -134,8 +134,7 @@ def test_events(tmp_path, speaker):
     result = run(tmp_path, "--mic-file", speaker(DRAGON, "yes"), "--silent", "-s", "1", "-n", "40", "--json")
     events = [json.loads(line) for line in result.stdout.splitlines()]
     assert [event["event"] for event in events][:4] == ["heard", "confirm", "heard", "token"]
-    assert events[0] == {"event": "heard", "text": DRAGON, "command": "story", "subjects": ["dragon"], "confident": True,
-                         "level": "fine"}
+    assert events[0] == {"event": "heard", "text": DRAGON, "command": "story", "subjects": ["dragon"], "level": "fine"}
     assert events[1] == {"event": "confirm", "text": STORY}
     assert events[2]["command"] == "yes" and events[-1]["event"] == "summary"
 
