@@ -68,6 +68,13 @@ def test_three_times_no_is_a_surprise(tmp_path, speaker):
     assert result.stdout.decode().startswith("Once upon a time") and result.returncode == 0
 
 
+def test_a_phrase_wakes_it(tmp_path, speaker):
+    for sentences, said in (["hey robot", DRAGON, "yes"], [STORY]), ([DRAGON, "yes"], []):
+        result, lines = heard(tmp_path, "--mic-file", speaker(*sentences), "--listen", "wake", "--silent", "-s", "1", "-n", "40")
+        assert lines == ["I am ready. Say: hey robot. Then tell me what the story is about.", *said]
+        assert result.stdout.decode().startswith("Once upon a time, there was a dragon" if said else "")
+
+
 def test_nothing_is_told_that_nobody_confirms(tmp_path, speaker):
     result, lines = heard(tmp_path, "--mic-file", speaker(DRAGON), "--silent")
     assert lines == [STORY] and result.stdout == b"" and result.returncode == 1
