@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from duostory import StoryError
 from duostory.hearing.buttons import Button, ButtonGone
-from duostory.hearing.dialogue import TEXTS, WISHES, YES_NO, Answer, Ask, Dialogue, Done
+from duostory.hearing.dialogue import WISHES, YES_NO, Answer, Ask, Dialogue, Done
 from duostory.hearing.grammar import Command
 from duostory.hearing.light import Light
 from duostory.hearing.listening import BEGIN_S, PAUSE_S, Heard, Listener

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from duostory import StoryError
-from duostory.hearing.grammar import MODES, Command, Heard
+from duostory.hearing.grammar import MODES, Heard
 from duostory.hearing.sources import BLOCK, RATE
 
 _HELP = (
