@@ -69,12 +69,12 @@ waits for the next wish, until it hears "good night". Press Enter, and say:
   --listen push         a button has to be pressed first (on a terminal)
   --listen voice        whoever says a wish is heard (elsewhere)
   --listen wake         "hey robot" comes before a wish
+                        a button works with voice and wake, too
   --button NAME,...     enter, key:DEVICE[:CODE] or gpio:LINE[:high] (enter)
   --light NAME          of /sys/class/leds, or gpio:LINE: on while it listens
   --mic-device NAME     a microphone, as arecord -L lists them (default)
   --mic-file WAV        hear this file instead; may come more than once
   --no-confirm          do not ask back what was heard for certain
-  --wishes grammar|free   what it knows, or any words, which it knows less well
   --save-audio FOLDER   keep what was heard; nothing is kept without it
 
 All options of duostory --help but those for one wish hold as well.

@@ -24,7 +24,6 @@ def _setting(default, meaning: str, low=None, high=None, choices: tuple[str, ...
 
 KV_TYPES = ("f32", "q8")
 LISTENING = ("auto", "push", "voice", "wake")
-WISHES = ("grammar", "free")
 
 
 @dataclass(frozen=True)
@@ -60,8 +59,7 @@ class Settings:
     listen: str = _setting("auto", "what begins the listening: a button to push, a voice, a phrase that wakes; auto is a "
                            "button if Enter on the terminal can be one, and else a voice", choices=LISTENING)
     confirm: bool = _setting(True, "ask back what was heard, even if it was heard for certain")
-    wishes: str = _setting("grammar", "what a wish can be: what the grammar has, or freely spoken", choices=WISHES)
-    button: str = _setting("enter", "button to push: enter, key:DEVICE, gpio:LINE; several with commas between them")
+    button: str = _setting("enter", "button to push: enter, key:DEVICE[:CODE], gpio:LINE[:high]; several with commas between them")
     light: str = _setting("", "light that is on while the robot listens, as in /sys/class/leds; without it none")
 
 

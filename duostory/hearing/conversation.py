@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from duostory import StoryError
 from duostory.hearing.buttons import Button, ButtonGone
-from duostory.hearing.dialogue import TEXTS, WISHES, YES_NO, Answer, Ask, Dialogue, Done
+from duostory.hearing.dialogue import WISHES, YES_NO, Answer, Ask, Dialogue, Done
 from duostory.hearing.grammar import Command
 from duostory.hearing.light import Light
 from duostory.hearing.listening import BEGIN_S, PAUSE_S, Heard, Listener
@@ -219,7 +219,7 @@ class Conversation:
         if hypothesis:
             text = hypothesis.text.replace("_", " ")
             self._page.event("heard", text=text, command=command and command.kind,
-                             subjects=command.subjects if command else (), confident=hypothesis.confident, level=level)
+                             subjects=command.subjects if command else (), level=level)
             if self._keep:
                 self._keep(heard.pcm)
         if command:
@@ -228,7 +228,9 @@ class Conversation:
             self._page.notice(heard.level.hint)
         # What is so quiet and makes no sense may be the room alone.
         voice = bool(hypothesis) and (command is not None or level != "quiet")
-        return Answer(command, voice, bool(hypothesis and hypothesis.confident), level, hypothesis.weakest if hypothesis else "")
+        answer = _Answer(command, voice, level=level)
+        answer.hypothesis = hypothesis
+        return answer
 
     def _need_recogniser(self) -> Recogniser:
         self._recogniser = self._recogniser or self._open()
@@ -239,6 +241,18 @@ class Conversation:
         if self._recogniser:
             self._recogniser.close()
             self._recogniser = None
+
+
+class _Answer(Answer):
+    """How certain it is takes time to find out, and most dialogues do not ask."""
+
+    @property
+    def confident(self) -> bool:
+        return self.hypothesis.confident
+
+    @property
+    def weakest(self) -> str:
+        return self.hypothesis.weakest
 
 
 class _Over(Exception):

@@ -4,12 +4,13 @@ import contextlib
 import math
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from duostory import StoryError
-from duostory.hearing.grammar import MODES, Command, Heard
+from duostory.hearing.grammar import MODES, Heard
 from duostory.hearing.sources import BLOCK, RATE
 
 _HELP = (
@@ -34,17 +35,33 @@ class NoPocketsphinx(StoryError):
     """pocketsphinx or its acoustic model is not on this system."""
 
 
-class Hypothesis(NamedTuple):
+class Hypothesis:
     """What was heard. `text` is the recogniser's own, for Recogniser.meaning(); empty where it is no command.
 
     `score` says how well the worst word fits: how much likelier its sound is as that word than as any phones at all, a
-    natural logarithm for each 10 ms, about 0 to -10; None without text. `confident` is whether that is enough to go by.
+    natural logarithm for each 10 ms, about 0 to -10; None without text. `confident` is whether that is enough to go by,
+    `weakest` the subject of a wish that fits least, or "". These three take as long as finish() did, the first time that
+    one is asked for, and only while the recogniser is open.
     """
 
-    text: str
-    score: float | None
-    confident: bool
-    weakest: str = ""  # the subject of a wish that fits least
+    def __init__(self, text: str = "", judge: Callable[[], tuple[float, str]] | None = None) -> None:
+        self.text, self._judge = text, judge
+
+    @cached_property
+    def _judged(self) -> tuple[float | None, str]:
+        return self._judge() if self._judge else (None, "")
+
+    @property
+    def score(self) -> float | None:
+        return self._judged[0]
+
+    @property
+    def confident(self) -> bool:
+        return self.score is not None and self.score >= _CERTAIN
+
+    @property
+    def weakest(self) -> str:
+        return self._judged[1]
 
 
 class Segment(NamedTuple):
@@ -290,19 +307,20 @@ class Recogniser:
 
     def finish(self) -> Hypothesis:
         if len(self._pcm) < 2 * BLOCK:
-            return Hypothesis("", None, False)
+            return Hypothesis()
         pcm = bytes(self._pcm)
         words = [segment for segment in self._decoder.decode(self._mode, pcm) if segment.word[0] not in "<(["]
-        if not words:
-            return Hypothesis("", None, False)
         for number, word in enumerate(words):  # "wind(2)" is another way to say it
             words[number] = word._replace(word=re.sub(r"\(\d+\)$", "", word.word))
+        text = " ".join(word.word for word in words)
+        return Hypothesis(text, partial(self._judge, words, pcm) if words else None)
+
+    def _judge(self, words: list[Segment], pcm: bytes) -> tuple[float, str]:
+        """How well the worst word fits, and the subject that fits least."""
         fits = _fits(words, self._decoder.decode(_PHONES, pcm))
         long = [fit for fit, word in zip(fits, words) if word.last - word.first + 1 >= _SHORT]
-        score = min(long or fits)
         subjects = [(fit, name) for fit, word in zip(fits, words) if (name := self.heard.subject(word.word))]
-        text = " ".join(word.word for word in words)
-        return Hypothesis(text, score, score >= _CERTAIN, min(subjects, default=(0.0, ""))[1])
+        return min(long or fits), min(subjects, default=(0.0, ""))[1]
 
     def close(self) -> None:
         self._decoder.close()

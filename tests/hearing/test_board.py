@@ -8,7 +8,7 @@ from duostory.hearing.grammar import Heard, write
 from tests import teller
 from tests.conftest import ROOT
 from tests.emulated.test_engine_elsewhere import RISCV
-from tests.emulated.test_python_on_riscv import machine, package, run  # noqa: F401: two are fixtures
+from tests.emulated.test_python_on_riscv import machine, package, run  # noqa: F401
 
 # Converses, and reports on stderr the most memory in MB that was resident at any moment that counts, and the packages loaded. The
 # emulator's maps have the program's own regions, at their addresses; the kernel's have the emulator's, too.
