@@ -29,10 +29,10 @@ def go_on() -> None:
     import termios
 
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # or it would stop a program in the background
-    for stream in filter(None, (sys.stdout, sys.stderr)):
-        with contextlib.suppress(OSError, ValueError, termios.error):
+    for stream in 1, 2:
+        with contextlib.suppress(termios.error):
             for action in (termios.TCOOFF, termios.TCOON):  # the latter undoes nothing but the former, and Ctrl-S with it
-                termios.tcflow(stream.fileno(), action)
+                termios.tcflow(stream, action)
 
 
 def _to_journal() -> bool:
