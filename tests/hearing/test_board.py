@@ -8,7 +8,7 @@ from duostory.hearing.grammar import Heard, write
 from tests import teller
 from tests.conftest import ROOT
 from tests.emulated.test_engine_elsewhere import RISCV
-from tests.emulated.test_python_on_riscv import machine, package, run  # noqa: F401
+from tests.emulated.test_python_on_riscv import machine, run  # noqa: F401
 
 # Converses, and reports on stderr the most memory in MB that was resident at any moment that counts, and the packages loaded. The
 # emulator's maps have the program's own regions, at their addresses; the kernel's have the emulator's, too.
@@ -70,11 +70,11 @@ def ear(tmp_path_factory):
 
 
 @pytest.mark.parametrize("machine", ["rv64gc"], indirect=True)
-def test_two_wishes_one_after_another(machine, package, ear, tmp_path, speaker, monkeypatch):  # noqa: F811
+def test_two_wishes_one_after_another(machine, riscv_package, ear, tmp_path, speaker, monkeypatch):  # noqa: F811
     monkeypatch.setenv("DUOSTORY_POCKETSPHINX", str(ear))
     file = speaker("tell me a story about a dragon", "yes", "a story about a princess", "yes")
     story = ["-s", "3", "-n", "40"]
-    told = run(machine, package, tmp_path, "-c", PROBE, "--mic-file", file, "--wav", "there.wav", *story)
+    told = run(machine, riscv_package, tmp_path, "-c", PROBE, "--mic-file", file, "--wav", "there.wav", *story)
     alone = [teller.run(tmp_path, "--silent", "--the-end", *story, wish).stdout for wish in ("a dragon", "a princess")]
     assert told.stdout == b"".join(alone)
     *lines, _, memory = told.stderr.decode().splitlines()
