@@ -1,12 +1,17 @@
 """What several test files share: models, reference data, a voice and a sound card."""
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
+
+# Whoever starts the tests by nohup or in the background has them ignore these, and so would what they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
