@@ -17,6 +17,7 @@ class AlsaSource(alsa.Pcm):
     UNOPENED = NoMicrophone
     STREAM = 1  # SND_PCM_STREAM_CAPTURE
     PERIOD_US = BLOCK * 1_000_000 // RATE
+    BUFFER_US = 4_000_000  # the recogniser makes up its mind between two reads
 
     live = True
 
