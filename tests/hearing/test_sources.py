@@ -4,6 +4,7 @@ import math
 import struct
 import sys
 import time
+import tracemalloc
 import wave
 from array import array
 from threading import Timer
@@ -117,6 +118,17 @@ def test_channels_are_mixed(tmp_path):
 def test_a_stream_that_did_not_know_its_length_is_heard_to_the_end(tmp_path, size):
     heard = everything(WavSource(wav(tmp_path / "said.wav", [0.25] * 1000, RATE, size=size)))
     assert sum(sample != 0 for sample in heard) == 1000
+
+
+def test_a_chunk_that_claims_four_gigabytes_takes_no_memory(tmp_path):
+    path = tmp_path / "said.wav"
+    for name in (b"LIST", b"fmt "):
+        path.write_bytes(b"RIFF\0\0\0\0WAVE" + name + b"\xfe\xff\xff\xff" + bytes(100))
+        tracemalloc.start()
+        with pytest.raises(StoryError, match="holds no sound"):
+            WavSource(path)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("content, says", [
@@ -255,6 +267,9 @@ def test_a_card_that_is_unplugged_while_nobody_listens_is_said_at_the_flush(micr
         microphone.flush()
     with pytest.raises(NoMicrophone):
         microphone.reopen()
+    for still in (microphone.flush, microphone.read):
+        with pytest.raises(DeviceGone, match=r'^the microphone "card" has gone \(No such device\)$'):
+            still()
 
 
 def test_a_card_that_stands_still_is_given_up(microphone, card, monkeypatch):

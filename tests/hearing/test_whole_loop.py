@@ -173,6 +173,7 @@ def test_wrong_usage(tmp_path, args):
 
 @pytest.mark.parametrize("args, problem", [
     (["--mic-file", "there-is-none.wav"], b"cannot read the recording there-is-none.wav: No such file or directory"),
+    (["--mic-file", "x.wav", "--listen", "push"], b"cannot read the recording x.wav"),  # and no button is missing
     (["--mic", "--listen", "push"], b"nobody can press Enter"),
     (["--mic", "--mic-device", "nothing"], b'the microphone "nothing"'),
     (["--mic-file", "x.wav", "--model", "none.duo"], b"none.duo"),
