@@ -1,4 +1,4 @@
-"""What can be said to the robot: from the readable list models/heard.txt to a grammar and a dictionary, and back to a meaning."""
+"""What can be said to the robot: from the list models/heard.txt to a grammar and a dictionary, and back to a meaning."""
 
 import re
 from collections.abc import Collection, Iterator

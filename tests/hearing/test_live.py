@@ -31,7 +31,8 @@ class Room:
         self._card, self._speaker, self._said = card, speaker, card.config.with_name("said")
         self.lines: list[str] = []
         self._terminal, terminal = os.openpty()
-        self.process = subprocess.Popen(command("--mic", *args), cwd=home, env=environment(home, ALSA_CONFIG_PATH=str(card.config)),
+        env = environment(home, ALSA_CONFIG_PATH=str(card.config))
+        self.process = subprocess.Popen(command("--mic", *args), cwd=home, env=env,
                                         stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         os.close(terminal)
         self._watch = Timer(PATIENCE, self.process.kill)
