@@ -27,7 +27,7 @@ from .config import FIELDS, Settings, option
 from .engine import Model
 from .gate import open_gate
 from .page import ERROR, JsonPage, Page, go_on, say
-from .story import Story
+from .story import Story, Unwanted
 from .teller import Teller
 from .wish import Prompt, prompt_for
 
@@ -130,11 +130,11 @@ def _run(argv: list[str], begun: float) -> int:
     if argv and argv[0] in COMMANDS:
         return _command(argv)
     given, words = _parse(argv)
+    if "mic_file" in given:
+        given["mic"] = True
     if "help" in given:
         Page().write(MIC_HELP if "mic" in given else HELP)
         return 0
-    if "mic_file" in given:
-        given["mic"] = True
     _contradictions(given)
     checkpoint = words.pop(0) if words and _is_checkpoint(words[0]) else None
     if checkpoint and given.setdefault("model", checkpoint) != checkpoint:
@@ -237,7 +237,7 @@ def _contradictions(given: dict) -> None:
     if "reference" in given and told:
         raise UsageError(f"{option(told[0])} is not for --reference, which does what llama2.c does")
     if "mic" in given and (other := [name for name in ("prompt", "again", "reference", "srt", "vtt") if name in given]):
-        raise UsageError(f"--mic and {option(other[0])} exclude each other")
+        raise UsageError(f"{option('mic_file' if 'mic_file' in given else 'mic')} and {option(other[0])} exclude each other")
     if "save_audio" in given and "mic" not in given:
         raise UsageError("--save-audio keeps what is heard with --mic")
     for name in (*SPOKEN, "save_audio"):
@@ -509,8 +509,11 @@ def _tell_heard(command, conversation, settings: Settings, given: dict, mouth) -
             prompt = _prompt(model, given, [], again) if again else prompt_for(command.text, model.metadata)
             stories = _stories(model, prompt, settings)
         except StoryError as error:
+            unwanted = isinstance(error, Unwanted)
+            if not unwanted and command.kind != "again":
+                raise
             say(f"duostory: {error}")
-            conversation.say(TEXTS["never told" if command.kind == "again" else "unwanted"])
+            conversation.say(TEXTS["unwanted" if unwanted else "never told"])
             return True
         page = _open_page(settings, given)
         player = mouth and mouth.player(**_listeners(page))

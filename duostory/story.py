@@ -31,6 +31,10 @@ TRAIL_OFF = "..."  # closes a sentence that ran out of positions
 _CONTROL = dict.fromkeys({*range(32), *range(127, 160)} - {ord("\t"), ord("\n")})
 
 
+class Unwanted(StoryError):
+    """The gate refuses a prompt."""
+
+
 class Stopped(Exception):
     """Somebody has called stop()."""
 
@@ -46,7 +50,7 @@ class Story:
     soon as it may be spoken.
 
     With a `gate` no sentence is told that has an unwanted word: it is made up anew, up to RETRIES times. Until it
-    is whole, nothing of it is shown. Raises StoryError if the prompt has such a word.
+    is whole, nothing of it is shown. Raises Unwanted if the prompt has such a word.
 
     The story ends where the model ends it or, when the positions or the retries run out, with the last whole
     sentence. It trails off in the middle of one if that has been begun already, or if the model has finished none.
@@ -74,7 +78,7 @@ class Story:
                              f"{self._limit} positions; say it in fewer words"
                              + (" or raise --steps" if self._limit < longest else ""))
         if gate and (word := gate.unwanted(prompt.opening.translate(_CONTROL))):
-            raise StoryError(f"no story here may have the word {word!r} in it; choose another wish")
+            raise Unwanted(f"no story here may have the word {word!r} in it; choose another wish")
         self._skip = len(prompt.header.encode())
         self._generate = partial(model.generate, steps=self._limit, temperature=settings.temperature,
                                  topp=settings.topp, repeats=settings.repeats, reference=reference)

@@ -4,7 +4,7 @@ import time
 from errno import EAGAIN, ENODEV, EPIPE
 
 from duostory._alsa import ffi
-from duostory.hearing.sources import BLOCK, RATE, NoMicrophone, stalled
+from duostory.hearing.sources import BLOCK, RATE, DeviceGone, NoMicrophone, stalled
 from duostory.speech import alsa
 
 _LEAST_S = 0.005  # that is worth sleeping for
@@ -17,6 +17,7 @@ class AlsaSource(alsa.Pcm):
     UNOPENED = NoMicrophone
     STREAM = 1  # SND_PCM_STREAM_CAPTURE
     PERIOD_US = BLOCK * 1_000_000 // RATE
+    BUFFER_US = 4_000_000  # the recogniser makes up its mind between two reads
 
     live = True
 
@@ -29,6 +30,7 @@ class AlsaSource(alsa.Pcm):
         return self.xruns
 
     def read(self) -> bytes:
+        self._need()
         lib, position, alive = self._lib, 0, time.monotonic()
         while position < BLOCK:
             taken = lib.snd_pcm_readi(self._pcm, self._block + position, BLOCK - position)
@@ -47,6 +49,11 @@ class AlsaSource(alsa.Pcm):
         return bytes(ffi.buffer(self._block))
 
     def flush(self) -> None:
+        self._need()
         self._lib.snd_pcm_drop(self._pcm)
         if (result := self._lib.snd_pcm_prepare(self._pcm)) < 0:
             self._recover(result)
+
+    def _need(self) -> None:
+        if not self._pcm:
+            raise DeviceGone(self.device, self._reason(-ENODEV), self.KIND)

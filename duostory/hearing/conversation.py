@@ -58,7 +58,7 @@ class Conversation:
         self._mouth, self._page, self._begin, self.greeting = mouth, page, begin, greeting
         self._button, self._light, self._keep = button, light, keep
         self._recogniser: Recogniser | None = None
-        self._stopped = False
+        self._stopped, self._hinted = False, ""
         self.understood, self.unanswered = 0, False
 
     def greet(self) -> None:
@@ -180,15 +180,11 @@ class Conversation:
         if self._button:
             self._button.pressed()  # before, while the robot spoke: that is past
         while True:
-            if self._light:
-                self._light.on()
             try:
-                heard = self._listener.listen(recogniser, timeout, pause=pause, button=self)
+                heard = self._listener.listen(recogniser, timeout, pause=pause, button=self, light=self._light)
                 break
             except DeviceGone as gone:
                 self._await_microphone(gone)
-        if self._light:
-            self._light.blink()
         if self._stopped or heard.ended == "end" and not heard.hypothesis:
             raise _Over
         return heard
@@ -222,10 +218,11 @@ class Conversation:
                              subjects=command.subjects if command else (), level=level)
             if self._keep:
                 self._keep(heard.pcm)
-        if command:
-            self.understood += 1
-        elif heard.level.hint and (hypothesis or level == "silent"):
-            self._page.notice(heard.level.hint)
+        self.understood += command is not None
+        hint = heard.level.hint if not command and (hypothesis or level == "silent") else ""
+        if hint and hint != self._hinted:
+            self._page.notice(hint)
+        self._hinted = hint
         # What is so quiet and makes no sense may be the room alone.
         voice = bool(hypothesis) and (command is not None or level != "quiet")
         answer = _Answer(command, voice, level=level)

@@ -4,8 +4,8 @@
     ask = next(talk)                    # say ask.text, then listen for ask.listen_for
     ask = talk.send(Answer(command))    # and so on, until StopIteration, whose value is a Done: what to do
 
-Nothing is told that was not understood and, unless the user is impatient, confirmed. And no story begins for somebody
-who says nothing.
+No wish is told that was not understood and, unless the user is impatient, confirmed; only after three failures a surprise is.
+And no story begins for somebody who says nothing.
 """
 
 from __future__ import annotations
@@ -120,13 +120,13 @@ class Dialogue:
     def _confirmed(self, answer: Answer) -> Generator[Ask, Answer, Command | None]:
         """The command, or the one that somebody wants instead; None for no, and then its least certain subject is not heard
         again in this dialogue."""
-        command, weakest = answer.command, answer.weakest
-        unclear, why = 0, ""
+        wished, command, unclear, why = answer, answer.command, 0, ""
         while unclear < UNCLEAR:
             question = TEXTS[f"{command.kind}?"].format(what=command.text)
             answer = yield from self._ask(_join(why, question), question, YES_NO)
             kind, why = answer.command and answer.command.kind, ""
             if kind == "no":
+                weakest = wished.weakest  # only now: it may take as long to find out as the wish
                 self._refused += (weakest,) if weakest else ()
                 return None
             if kind == "yes" and answer.confident:
@@ -134,7 +134,7 @@ class Dialogue:
             if kind in ("yes", None):
                 unclear, why = unclear + 1, TEXTS["yes or no"]
             elif kind != "again":  # say it again, that means here
-                command, weakest = answer.command, answer.weakest
+                wished, command = answer, answer.command
         return None
 
     def _ask(self, text: str, question: str, listen_for: str) -> Generator[Ask, Answer, Answer]:

@@ -1,4 +1,4 @@
-"""What can be said to the robot: from the readable list models/heard.txt to a grammar and a dictionary, and back to a meaning."""
+"""What can be said to the robot: from the list models/heard.txt to a grammar and a dictionary, and back to a meaning."""
 
 import re
 from collections.abc import Collection, Iterator
@@ -211,6 +211,7 @@ def made(heard: Heard, dictionary: Path) -> Path:
     """The folder in the cache with what write() makes of these; made again when the list, the dictionary or this changes."""
     import hashlib
     import os
+    import shutil
     import tempfile
 
     from duostory.folders import user_folder
@@ -227,12 +228,28 @@ def made(heard: Heard, dictionary: Path) -> Path:
             return folder
         folder.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(dir=folder.parent))
-        write(heard, dictionary, work)
         try:
-            os.rename(work, folder)
-        except OSError:
-            if not folder.is_dir():  # another process may have been as fast
-                raise
+            write(heard, dictionary, work)
+            for path in (*work.iterdir(), work):  # a power cut leaves all of it or nothing
+                _sync(path)
+            try:
+                os.rename(work, folder)
+            except OSError:
+                if not folder.is_dir():  # another process may have been as fast
+                    raise
+            _sync(folder.parent)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)  # unless it is the folder by now
     except OSError as error:
-        raise StoryError(f"cannot make the grammar: {error.filename}: {error.strerror}") from error
+        raise StoryError(f"cannot make the grammar: {error.filename or cache}: {error.strerror}") from error
     return folder
+
+
+def _sync(path: Path) -> None:
+    import os
+
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

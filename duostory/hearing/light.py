@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import time
 
 from duostory import StoryError
 from duostory.hearing import sysfs
@@ -30,32 +29,33 @@ class Light:
         except OSError as error:
             raise StoryError(f"cannot use the light {name} ({error.filename}: {error.strerror}); take a name that is in "
                              f"{root}/leds, or gpio:LINE") from None
-        self._state, self._changed = "off", 0.0
+        self._blinks = False
 
     def on(self) -> None:
-        self._set("on")
+        self._set(self._bright)
 
     def off(self) -> None:
-        self._set("off")
+        self._set("0")
 
     def blink(self) -> None:
-        """Blink from now on. Where the kernel has no timer for this light, each call only looks whether it is time to
-        change it; so call it now and then, as for each token of a story."""
-        if self._state != "blink" and self._put("trigger", "timer"):
+        """Blink from now on; a light for which the kernel has no timer, as a GPIO line, is dark instead."""
+        if self._blinks:
+            return
+        if self._put("trigger", "timer"):
             self._put("delay_on", str(round(1000 * BLINK_S)))
             self._put("delay_off", str(round(1000 * BLINK_S)))
-            self._state = "blink"
-        elif self._state != "blink" and time.monotonic() - self._changed >= BLINK_S:
-            self._set("off" if self._state == "on" else "on")
+            self._blinks = True
+        else:
+            self.off()
 
     def close(self) -> None:
         self.off()
 
-    def _set(self, state: str) -> None:
-        if self._state == "blink":
+    def _set(self, brightness: str) -> None:
+        if self._blinks:
             self._put("trigger", "none")
-        self._put(self._file, self._bright if state == "on" else "0")
-        self._state, self._changed = state, time.monotonic()
+        self._put(self._file, brightness)
+        self._blinks = False
 
     def _put(self, name: str, text: str) -> bool:
         with contextlib.suppress(OSError):

@@ -12,6 +12,7 @@ from duostory.hearing.sources import SECONDS, Source
 
 if TYPE_CHECKING:
     from duostory.hearing.buttons import Button
+    from duostory.hearing.light import Light
     from duostory.hearing.pocketsphinx import Endpointer, Hypothesis, Recogniser
     from duostory.hearing.wake import WakePhrase
 
@@ -53,8 +54,13 @@ class Listener:
         self.source, self._endpointer, self._meter, self._keep = source, endpointer, meter, keep
 
     def listen(self, recogniser: Recogniser, timeout: float = BEGIN_S, *, longest: float = LONGEST_S,
-               pause: float = PAUSE_S, button: Button | None = None) -> Heard:
-        """Wait at most `timeout` for one to begin, and hear at most `longest` of it. Raises DeviceGone, StoryError."""
+               pause: float = PAUSE_S, button: Button | None = None, light: Light | None = None) -> Heard:
+        """Wait at most `timeout` for one to begin, and hear at most `longest` of it. Raises DeviceGone, StoryError.
+
+        `light` is on meanwhile, and blinks once the recogniser makes up its mind.
+        """
+        if light:
+            light.on()
         level, given, hypothesis, ended = Level(), bytearray(), None, ""
         lead = _lead()
         at, begun, ceased = 0.0, 0.0, 0.0  # now, since when one speaks, and has been silent; 0: not
@@ -68,9 +74,13 @@ class Listener:
                 if ceased or not begun:  # or goes on after all
                     recogniser.start()
                     sound = bytes(given)
+                    if ceased and light:
+                        light.on()
                 recogniser.feed(sound)
                 begun, ceased = begun or at, 0.0
             elif begun and not ceased:
+                if light:
+                    light.blink()
                 ceased, hypothesis = at, recogniser.finish()  # while one may still go on: it takes its time
             if not begun:
                 ended = "silence" if at >= timeout else ""
@@ -80,6 +90,8 @@ class Listener:
                 ended = "full"
             if ended:
                 break
+        if light:
+            light.blink()
         if begun and not ceased:
             hypothesis = recogniser.finish()
         return Heard(hypothesis, level, ended or self._stopped, at, bytes(given) if self._keep else b"")

@@ -14,7 +14,7 @@ from duostory.hearing.grammar import MODES, Heard
 from duostory.hearing.sources import BLOCK, RATE
 
 _HELP = (
-    'install it with "pip install --no-deps pocketsphinx", '
+    "install it with 'pip install \".[ear]\"' in a checkout, or use ./scripts/duostory --mic, "
     "or set DUOSTORY_POCKETSPHINX to a folder that holds libpocketsphinx.so and en-us, its acoustic model"
 )
 _SHIFT = 1024  # pocketsphinx keeps the logarithms of sounds divided by this
@@ -164,7 +164,10 @@ class _LibraryEndpointer:
 
 
 class _Wheel:
-    """The wheel: Cython on the same library."""
+    """The wheel: Cython on the same library. Raises ImportError where it is damaged."""
+
+    def __init__(self) -> None:
+        import pocketsphinx  # noqa: F401
 
     def decoder(self, model: Path, dictionary: Path, grammars: dict[str, Path]) -> _Decoder:
         return _WheelDecoder(model, dictionary, grammars)
@@ -224,7 +227,7 @@ def _candidates() -> Iterator[tuple[str | None, Path]]:
         return
     from importlib.util import find_spec
 
-    if wheel := find_spec("pocketsphinx"):
+    if (wheel := find_spec("pocketsphinx")) and wheel.submodule_search_locations:
         yield None, Path(wheel.submodule_search_locations[0], "model", "en-us")
 
 
@@ -242,7 +245,7 @@ def _open() -> "tuple[_Library | _Wheel, Path]":
             try:
                 _opened = _Library(path) if path else _Wheel(), data
                 break
-            except OSError as error:
+            except (OSError, ImportError) as error:
                 tried.append(str(error).removesuffix(".").removeprefix("cannot load library "))
         else:
             why = f" ({'; '.join(tried)})" if tried else ""

@@ -2,7 +2,7 @@
 
 import time
 
-from duostory.hearing.sources import BLOCK, RATE, NoMicrophone, stalled
+from duostory.hearing.sources import BLOCK, RATE, DeviceGone, NoMicrophone, stalled
 from duostory.speech import portaudio
 
 _STUCK_S = 0.5  # after an overrun PortAudio has nothing more until a read, which can't be interrupted, or a new start
@@ -27,6 +27,7 @@ class PyAudioSource(portaudio.PortAudio):
         self.buffer = self._stream.get_input_latency()
 
     def read(self) -> bytes:
+        self._need()
         begun = started = time.monotonic()
         try:
             if self._stream.is_stopped():
@@ -45,8 +46,13 @@ class PyAudioSource(portaudio.PortAudio):
             raise self._gone(error) from None
 
     def flush(self) -> None:
+        self._need()
         try:
             if not self._stream.is_stopped():
                 self._stream.stop_stream()
         except OSError as error:
             raise self._gone(error) from None
+
+    def _need(self) -> None:
+        if not self._audio:
+            raise DeviceGone(self.device, "it is not open", self.KIND)

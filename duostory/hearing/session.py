@@ -32,7 +32,11 @@ def open_conversation(settings: Settings, mouth: Mouth | None, page: Page, *, fi
     keep = _keeper(save) if save else None
     enter = settings.button == "enter" and sys.stdin is not None and sys.stdin.isatty()
     pushed = not files and (enter or settings.button not in ("", "enter"))
-    begin = settings.listen if settings.listen != "auto" else "" if files else "push" if pushed else "voice"
+    begin = settings.listen
+    if files and begin in ("auto", "push"):  # which nobody has to press anything for
+        begin = ""
+    elif begin == "auto":
+        begin = "push" if pushed else "voice"
     with contextlib.ExitStack() as opened:
         button = light = None
         if pushed or begin == "push":
@@ -81,6 +85,8 @@ def _keeper(folder: str) -> Callable[[bytes], None]:
         os.makedirs(folder, exist_ok=True)
     except OSError as error:
         raise StoryError(problem + error.strerror) from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise StoryError(problem + "nothing may be written there")
     begun = time.strftime("%Y%m%d-%H%M%S")
     kept = 0
 
@@ -88,7 +94,7 @@ def _keeper(folder: str) -> Callable[[bytes], None]:
         nonlocal kept
         kept += 1
         try:
-            with wave.open(os.path.join(folder, f"heard-{begun}-{kept}.wav"), "wb") as wav:
+            with open(os.path.join(folder, f"heard-{begun}-{kept}.wav"), "wb") as file, wave.open(file, "wb") as wav:
                 wav.setparams((1, 2, RATE, 0, "NONE", "not compressed"))
                 wav.writeframes(pcm)
         except OSError as error:

@@ -32,7 +32,7 @@ class Source(Protocol):
     """Gives signed 16 bit little-endian mono samples, RATE a second.
 
     A microphone listens from the first read() after it is opened or flushed, and what is not fetched within `buffer`
-    seconds is lost. After a DeviceGone, which read() and flush() may raise, nothing is allowed but reopen() and close().
+    seconds is lost. After a DeviceGone read() and flush() raise it again until reopen() has succeeded.
     """
 
     live: bool  # a microphone, whose time is ours; a file is read as fast as it is asked for
@@ -103,6 +103,7 @@ class WavSource:
 
 RATES = range(4000, 192001)
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
+_FORM = 40  # bytes, of which the longest description of the samples consists
 _PIECE = 4096  # frames that are read at once
 _FLIP = bytes(byte ^ 0x80 for byte in range(256))  # samples of 8 bits are the only ones without a sign
 
@@ -136,9 +137,12 @@ class _Wav:
             name, size = chunk[:4], int.from_bytes(chunk[4:], "little")
             if name == b"data":
                 break
-            data = file.read(size + size % 2)
+            left = size + size % 2
             if name == b"fmt ":
-                form = data
+                form = file.read(min(left, _FORM))
+                left -= len(form)
+            while left and (skipped := file.read(min(left, _PIECE))):
+                left -= len(skipped)
         else:
             raise self._bad("holds no sound; record it again")
         if len(form) < 16:

@@ -8,7 +8,6 @@ from duostory import StoryError
 from duostory._alsa import ffi
 from duostory.speech.sinks import DeviceGone, NoSoundDevice
 
-BUFFER_US = 1_000_000  # what the card holds at most: a busy core may make no gap
 POLL_S = 0.05  # how long a wait may go without looking for stop()
 STALL_S = 5.0  # a card that takes or gives nothing for this long is broken
 _LAST_S = 0.1  # what is left to snd_pcm_drain, which PulseAudio lets block after all
@@ -53,6 +52,7 @@ class Pcm:
     UNOPENED: type[StoryError]
     STREAM: int
     PERIOD_US: int
+    BUFFER_US: int  # what the card holds at most: a busy core may make no gap
 
     def __init__(self, device: str, rate: int) -> None:
         self.rate, self.xruns, self.device = rate, 0, device
@@ -97,7 +97,7 @@ class Pcm:
             self._check(lib.snd_pcm_hw_params_set_format(pcm, hw[0], lib.SND_PCM_FORMAT_S16_LE))
             self._check(lib.snd_pcm_hw_params_set_channels(pcm, hw[0], 1))
             self._check(lib.snd_pcm_hw_params_set_rate(pcm, hw[0], self.rate, 0))
-            time_us = ffi.new("unsigned int *", BUFFER_US)
+            time_us = ffi.new("unsigned int *", self.BUFFER_US)
             self._check(lib.snd_pcm_hw_params_set_buffer_time_near(pcm, hw[0], time_us, ffi.NULL))
             time_us[0] = self.PERIOD_US
             self._check(lib.snd_pcm_hw_params_set_period_time_near(pcm, hw[0], time_us, ffi.NULL))
@@ -154,7 +154,7 @@ class AlsaSink(Pcm):
     KIND, INSTEAD, NAMES = "sound device", "write to a file with --wav", '"aplay -L" for the names of sound devices'
     UNOPENED = NoSoundDevice
     STREAM = 0  # SND_PCM_STREAM_PLAYBACK
-    PERIOD_US = 50_000
+    PERIOD_US, BUFFER_US = 50_000, 1_000_000
 
     def write(self, pcm: bytes) -> None:
         lib, left, at = self._lib, len(pcm) // 2, ffi.from_buffer("char[]", pcm)

@@ -135,6 +135,28 @@ def test_the_button_ends_it(speech, endpointer, blocks, spoke):
     assert (heard.hypothesis is not None) == spoke
 
 
+def test_the_light_blinks_as_soon_as_one_ceases(speech, endpointer):
+    """Before the recogniser begins to think, and not while one speaks on."""
+    seen = []
+
+    class Lamp:
+        def on(self) -> None:
+            seen.append("on")
+
+        def blink(self) -> None:
+            seen.append("blink")
+
+    class Thinker(Ear):
+        def finish(self) -> bytes:
+            seen.append("think")
+            return super().finish()
+
+    path = speech(0.5, "A story about", 0.3, "a dragon", 3.0)
+    Listener(WavSource(path), endpointer).listen(Thinker(), light=Lamp())
+    assert seen[:3] == ["on", "blink", "think"] and seen[-3:] == ["blink", "think", "blink"]
+    assert seen[3:-3] in ([], ["on"])
+
+
 # On a card in real time
 
 

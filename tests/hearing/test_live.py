@@ -6,6 +6,7 @@ import subprocess
 import time
 from array import array
 from random import Random
+from threading import Timer
 
 import pytest
 
@@ -16,6 +17,7 @@ from tests.teller import command, environment
 pytest.importorskip("pocketsphinx", reason="needs the package pocketsphinx")
 
 LASTS = 90  # seconds of room; no test is longer
+PATIENCE = 120  # seconds until a robot that says nothing is ended, and with it the waiting
 QUIET = 0.5  # seconds without sound, until the robot has said what it wanted: no pause in a sentence is so long
 
 
@@ -29,9 +31,12 @@ class Room:
         self._card, self._speaker, self._said = card, speaker, card.config.with_name("said")
         self.lines: list[str] = []
         self._terminal, terminal = os.openpty()
-        self.process = subprocess.Popen(command("--mic", *args), cwd=home, env=environment(home, ALSA_CONFIG_PATH=str(card.config)),
+        env = environment(home, ALSA_CONFIG_PATH=str(card.config))
+        self.process = subprocess.Popen(command("--mic", *args), cwd=home, env=env,
                                         stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         os.close(terminal)
+        self._watch = Timer(PATIENCE, self.process.kill)
+        self._watch.start()
         self.await_microphone()
 
     def await_microphone(self) -> None:
@@ -71,26 +76,32 @@ class Room:
                 played, since = now, time.monotonic()
             time.sleep(0.02)
 
+    def close(self) -> None:
+        self._watch.cancel()
+        self.process.kill()
+        self.process.communicate()
+        os.close(self._terminal)
+
 
 @pytest.fixture
 def room(tmp_path, card, speaker, request):
     card.holds(0.5)
     room = Room(tmp_path, card, speaker, *request.param)
     yield room
-    room.process.kill()
-    room.process.communicate()
+    room.close()
 
 
 STORY = "A story about a dragon. Yes?"
 
 
 @pytest.mark.parametrize("room", [["-s", "1"]], indirect=True)
-def test_an_evening(room, card):
+def test_an_evening(room, card, speaker):
     assert room.line() == "I am ready. Press Enter, and tell me what the story is about."
     room.listen()
     room.press_enter()
     room.listen()  # to the high note
     room.say("tell me a story about a dragon")
+    speaker("yes")  # now, for it shall be said within two seconds
     assert room.line() == STORY
     room.say("yes")  # in the middle of the question, when the robot is deaf
     assert room.line() == f"Is anybody there? Please come closer. {STORY}"

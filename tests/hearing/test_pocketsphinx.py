@@ -1,6 +1,7 @@
 """The real recogniser on real speech: what it understands, what it refuses, and the same by both ways to pocketsphinx."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,20 @@ def test_a_folder_without_the_library(monkeypatch, tmp_path):
     monkeypatch.setenv("DUOSTORY_POCKETSPHINX", str(tmp_path))
     monkeypatch.setattr(pocketsphinx, "_opened", None)
     with pytest.raises(StoryError, match="no libpocketsphinx.so is in that folder"):
+        pocketsphinx.Recogniser.check()
+
+
+def test_a_damaged_wheel(monkeypatch, tmp_path):
+    model = tmp_path / "pocketsphinx" / "model" / "en-us" / "en-us"
+    model.mkdir(parents=True)
+    (model / "mdef").touch()
+    (tmp_path / "pocketsphinx" / "__init__.py").write_text("raise ImportError('half of it is missing')")
+    monkeypatch.delenv("DUOSTORY_POCKETSPHINX", raising=False)
+    monkeypatch.setattr(pocketsphinx, "_opened", None)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "pocketsphinx"]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(pocketsphinx.NoPocketsphinx, match="half of it is missing.*install it"):
         pocketsphinx.Recogniser.check()
 
 

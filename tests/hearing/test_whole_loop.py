@@ -103,6 +103,14 @@ def test_silence(tmp_path, speaker):
         assert result.stderr.decode().splitlines()[-1] == f"duostory: nothing was understood in {file}"
 
 
+def test_a_muted_microphone_gets_one_hint(tmp_path):
+    with wave.open(str(tmp_path / "dead.wav"), "wb") as wav:
+        wav.setparams((1, 2, 16000, 0, "NONE", "not compressed"))
+        wav.writeframes(bytes(2 * 16000 * 100))  # in which is looked three times
+    result = run(tmp_path, "--mic-file", "dead.wav", "--listen", "voice", "--silent")
+    assert result.stderr.count(b"microphone") == 1, result.stderr
+
+
 @pytest.mark.parametrize("word, before, after, limits, said", [
     ("softer", 80, 70, [], "I am softer now."),
     ("louder", 80, 90, [], "I am louder now."),
@@ -135,6 +143,17 @@ def test_nothing_that_is_heard_is_kept_unless_one_wants_that(tmp_path, speaker):
     # They hold what was said, and can be heard as a microphone is.
     result, lines = heard(tmp_path, *(f"--mic-file={tmp_path / path}" for path in kept), "--silent", "-s", "1", "-n", "40")
     assert lines == [STORY] and result.returncode == 0
+
+
+def test_a_folder_that_takes_no_recordings(tmp_path, speaker):
+    result = run(tmp_path, "--mic-file", speaker(DRAGON, "yes"), "--silent", "--save-audio", "/proc")
+    assert result.returncode == 1 and b"cannot save what is heard in /proc: " in result.stderr
+    assert b"Exception ignored" not in result.stderr
+
+
+def test_help_with_a_file_is_that_of_listening(tmp_path):
+    assert run(tmp_path, "--mic-file", "x", "--help").stdout == run(tmp_path, "--mic", "--help").stdout
+    assert b"--mic-file and --again exclude" in run(tmp_path, "--mic-file", "x", "--again").stderr
 
 
 def test_events(tmp_path, speaker):
@@ -173,6 +192,7 @@ def test_wrong_usage(tmp_path, args):
 
 @pytest.mark.parametrize("args, problem", [
     (["--mic-file", "there-is-none.wav"], b"cannot read the recording there-is-none.wav: No such file or directory"),
+    (["--mic-file", "x.wav", "--listen", "push"], b"cannot read the recording x.wav"),  # and no button is missing
     (["--mic", "--listen", "push"], b"nobody can press Enter"),
     (["--mic", "--mic-device", "nothing"], b'the microphone "nothing"'),
     (["--mic-file", "x.wav", "--model", "none.duo"], b"none.duo"),

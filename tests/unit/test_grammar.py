@@ -1,5 +1,7 @@
 """The list of what can be said: it is sound, a grammar comes of it, and what is heard gets its meaning."""
 
+import errno
+import os
 import re
 
 import pytest
@@ -93,6 +95,18 @@ def test_made_once_and_again_when_the_list_changes(heard, tmp_path, monkeypatch)
     heard.path.write_text(SMALL.replace("dragon\n", ""))
     again = grammar.made(Heard(heard.path), tmp_path / "dictionary")
     assert again != folder and "dragon" not in (again / "wishes.fsg").read_text()
+
+
+def test_a_full_disk_is_said_and_leaves_nothing_in_the_cache(heard, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoryError, match=f"cannot make the grammar: {tmp_path}/cache/duostory: No space left on device"):
+        grammar.made(heard, tmp_path / "dictionary")
+    assert not list((tmp_path / "cache" / "duostory" / "hearing").iterdir())
 
 
 def test_a_word_that_nobody_can_speak(heard, tmp_path):
