@@ -6,6 +6,7 @@ import fcntl
 import os
 import re
 import resource
+import select
 import signal
 import socket
 import struct
@@ -135,6 +136,30 @@ def test_without_a_service_there_is_nobody_to_tell(tmp_path):
     asked = run(tmp_path, "tell", "a cat", env={"XDG_RUNTIME_DIR": str(tmp_path)})
     assert (asked.returncode, asked.stderr) == (
         1, b'duostory: no duostory service runs here; start one with "duostory serve"\n')
+
+
+def test_a_service_that_ends_before_it_has_read_the_wish(tmp_path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(str(tmp_path / "duostory.sock"))
+        listener.listen()
+        listener.settimeout(60)
+        asker = subprocess.Popen(command("tell", "a", "cat"), env=environment(tmp_path, XDG_RUNTIME_DIR=str(tmp_path)),
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        connection, _ = listener.accept()
+        with connection:
+            assert select.select([connection], [], [], 60)[0]
+    _, said = asker.communicate(timeout=60)
+    assert asker.returncode == 1 and said == b"duostory: the service has ended before the story did\n"
+
+
+def test_where_there_can_be_no_socket_the_rest_works(serve, tmp_path):
+    service = serve(**UNHEARD, XDG_RUNTIME_DIR=str(tmp_path / ("long" * 30)))
+    service.wait(READY[0])
+    service.ask("a cat")
+    service.wait("STATUS=Telling a story")
+    service.wait("STATUS=Waiting for a wish")
+    status, told, said = service.end()
+    assert status == 0 and b"cat" in told and b"cannot reach this service" in said
 
 
 def test_there_is_one_service(unheard, tmp_path, story_model):
