@@ -97,7 +97,8 @@ def _listen() -> orders.Listener | None:
     try:
         return orders.Listener(path)
     except OSError as error:
-        say(f'duostory: "duostory tell" cannot reach this service, for it cannot listen at {path}: {error.strerror or error}', WARNING)
+        say(f'duostory: "duostory tell" cannot reach this service, for it cannot listen at {path}: {error.strerror or error}',
+            WARNING)
         return None
 
 
