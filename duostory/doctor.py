@@ -59,11 +59,12 @@ def _examine(given: dict, tone: bool) -> Iterator[Finding]:
         settings, _ = config.load(given)
         open_gate(settings.gate)
     except StoryError as error:
-        yield Finding("settings", str(error), "correct that; what follows is about the settings without it", needed=True)
+        yield Finding("settings", str(error), "correct that; what follows is about the defaults", needed=True)
     yield from _model(settings)
     if not settings.silent:
-        yield _voice(settings)
-        yield _speaker(settings, tone)
+        yield (voice := _voice(settings))
+        if not voice.advice:
+            yield _speaker(settings, tone)
     yield _microphone(settings)
     yield from _button_and_light(settings)
     yield _watchdog()
@@ -114,7 +115,7 @@ def _voice(settings: Settings) -> Finding:
     try:
         voice = speech.open_voice(settings.speech, voice=settings.voice, rate_wpm=settings.rate, pitch=settings.pitch)
     except StoryError as error:
-        return Finding("voice", *_halves(error), needed=True)
+        return Finding("voice", str(error), "correct that, or have stories only shown: --silent", needed=True)
     return Finding("voice", f"{voice.version}, {settings.voice}, {settings.rate} words a minute, volume {settings.volume}")
 
 
@@ -134,7 +135,7 @@ def _speaker(settings: Settings, tone: bool) -> Finding:
     except StoryError as error:
         advice = (BUSY if "in use" in str(error) else f"name one of them: --device plughw:CARD={here[0]}" if here else
                   "plug in a USB sound card")
-        return Finding("speaker", f"{str(error).partition(': ')[0]}; {cards}", advice, needed=True)
+        return Finding("speaker", f"{error}; {cards}", advice, needed=True)
     heard = "a test tone was played; if you did not hear it, look at the cable and at alsamixer" if tone else "--tone plays one"
     return Finding("speaker", f'"{settings.device}" opens; {cards}; {heard}')
 
@@ -156,6 +157,9 @@ def _microphone(settings: Settings) -> Finding:
     listed = f"cards that record: {', '.join(cards)}" if cards else "no card here records"
     try:
         pocketsphinx.Recogniser.check()
+    except StoryError as error:
+        return Finding("microphone", str(error), "without pocketsphinx, wishes cannot be spoken")
+    try:
         heard = level.Level()
         with contextlib.closing(open_source(settings.sink, device=settings.mic_device)) as source:
             for _ in range(round(LISTEN / SECONDS)):
@@ -163,7 +167,7 @@ def _microphone(settings: Settings) -> Finding:
     except StoryError as error:
         advice = (BUSY if "in use" in str(error) else f"name one of them: --mic-device plughw:CARD={cards[0]}" if cards else
                   "without one, wishes cannot be spoken")
-        return Finding("microphone", f"{_halves(error)[0]}; {listed}", advice)
+        return Finding("microphone", f"{error}; {listed}", advice)
     fact = f'"{settings.mic_device}", {heard.loudest:.0f} dBFS in the last {LISTEN:g} s; {listed}'
     return Finding("microphone", fact, heard.hint if heard.verdict in ("silent", "clipped") else "")
 
@@ -241,9 +245,3 @@ def _line(path: str) -> str:
         return Path(path).read_text(errors="replace").strip()
     except OSError:
         return ""
-
-
-def _halves(error: StoryError) -> tuple[str, str]:
-    """What is wrong, and what to do about it, of a message that says both."""
-    wrong, _, help = str(error).partition(": ")
-    return wrong, help or "see README.md"

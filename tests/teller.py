@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -26,3 +28,11 @@ def run(home: Path, *args: str | bytes | Path, stdin: bytes = b"", timeout: floa
     """Run `duostory ARGS` in the folder `home` and collect what it prints, as bytes."""
     return subprocess.run(command(*args), input=stdin, capture_output=True, cwd=home, timeout=timeout,
                           env=environment(home, **(env or {})), **more)
+
+
+def until(condition: Callable, seconds: float = 120) -> None:
+    """Wait until `condition()` holds; fails after so many seconds, far more than a busy machine needs."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"waited {seconds:g} s in vain"
+        time.sleep(0.01)

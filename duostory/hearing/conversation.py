@@ -79,6 +79,8 @@ class Conversation:
         after stop(). Raises StoryError; after whatever a signal raises the microphone is still open."""
         try:
             while True:
+                if self._stopped:  # before anything is loaded
+                    raise _Over
                 done = self._talk()
                 if done.command:
                     self._forget()

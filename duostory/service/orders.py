@@ -88,7 +88,7 @@ def connect(path: str) -> socket.socket | None:
         return None
     except OSError as error:
         connection.close()
-        raise StoryError(f"cannot reach the service at {path}: {error.strerror}") from None
+        raise StoryError(f"cannot reach the service at {path}: {error.strerror or error}") from None
 
 
 class Listener:

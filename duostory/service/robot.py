@@ -39,13 +39,23 @@ class Sound:
         try:
             sink = speech.open_sink(self._settings.sink, voice.rate, device=self._settings.device)
         except speech.NoSoundDevice as error:
-            self.missing = str(error)
+            self.missing, self._rate = str(error), voice.rate
             if not missing:
                 say(f"duostory: stories are only shown until there is a sound device: {error}", WARNING)
             return None
         if missing:
             say("duostory: there is a sound device now")
         return speech.Player(voice, sink, volume=volume, notice=notice)
+
+    def is_back(self) -> bool:
+        """Whether the sound device that was missing is there now. It opens no voice, so it may be asked while others speak."""
+        from .. import speech
+
+        try:
+            speech.open_sink(self._settings.sink, self._rate, device=self._settings.device).close()
+            return True
+        except StoryError:
+            return False
 
     def voice(self):
         """A voice that starts outside of quotes, at the rate that is set, or None where there is none; the library behind it

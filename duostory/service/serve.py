@@ -88,14 +88,17 @@ def _serve(given: dict[str, str | bool], mic: bool, sources: list) -> int:
 
 def _listen() -> orders.Listener | None:
     """Raises StoryError where a service listens already."""
-    path = orders.socket_paths()[0]
-    if other := orders.connect(path):
+    path, other = orders.socket_paths()[0], None
+    with contextlib.suppress(StoryError):  # what the listener will meet, too
+        other = orders.connect(path)
+    if other:
         other.close()
         raise StoryError(f"a service listens at {path} already; there can be one")
     try:
         return orders.Listener(path)
     except OSError as error:
-        say(f'duostory: "duostory tell" cannot reach this service, for it cannot listen at {path}: {error.strerror}', WARNING)
+        say(f'duostory: "duostory tell" cannot reach this service, for it cannot listen at {path}: {error.strerror or error}',
+            WARNING)
         return None
 
 
@@ -266,7 +269,8 @@ class Loop:
             self._keep_clock()
         if self._robot.sound.missing and not self._turn and now - self._looked >= LOOK:
             self._looked = now
-            self.greet()
+            if self._robot.sound.is_back():
+                self.greet()
 
     def _despair(self) -> None:
         """A turn is stuck in the engine or in the sound card, and no thread can be freed from there: end, or let the service

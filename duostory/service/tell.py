@@ -1,8 +1,11 @@
 """`python -m duostory tell`: asks the service for a story, and prints it as it is told."""
 
 import argparse
+import contextlib
 import os
+import socket
 import sys
+from collections.abc import Iterator
 
 from .. import StoryError, UsageError
 from ..page import say
@@ -27,9 +30,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         raise StoryError('no duostory service runs here; start one with "duostory serve"')
     with connection:
-        connection.send(wish or b" ")  # an empty message would be the end
-        while message := connection.recv(orders.LONGEST).decode("utf-8", "surrogateescape"):
-            kind, text = message[0], message[1:]
+        for kind, text in _answers(connection, wish or b" "):  # an empty message would be the end
             if kind == orders.STORY:
                 sys.stdout.write(text)
             elif kind == orders.NOTICE:
@@ -37,3 +38,11 @@ def run(args: argparse.Namespace) -> int:
             else:
                 return int(text)
     raise StoryError("the service has ended before the story did")
+
+
+def _answers(connection: socket.socket, wish: bytes) -> Iterator[tuple[str, str]]:
+    """Kind and text of each message, until the service hangs up."""
+    with contextlib.suppress(ConnectionError):
+        connection.send(wish)
+        while message := connection.recv(orders.LONGEST).decode("utf-8", "surrogateescape"):
+            yield message[0], message[1:]

@@ -67,6 +67,7 @@ class Turn(Thread):
         self._page = Audience(self.client)
         self._stories: list[Story] = []
         self._player = None
+        self._looks = 0  # at who else speaks
 
     def stop(self) -> None:
         """Fall silent within 0.2 s, and soon be over. From any thread."""
@@ -77,8 +78,8 @@ class Turn(Thread):
             self._player.stop()
 
     def progress(self) -> tuple[float, ...]:
-        """Changes while the turn gets on: with each token made up and each bit of sound."""
-        return sum(story.positions for story in self._stories), self._player.alive if self._player else 0.0
+        """Changes while the turn gets on: with each token made up and each bit of sound, and while somebody else speaks."""
+        return self._looks, sum(story.positions for story in self._stories), self._player.alive if self._player else 0.0
 
     @property
     def telling(self) -> bool:
@@ -105,6 +106,7 @@ class Turn(Thread):
 
     def _perform(self) -> None:
         while not self._robot.sound.floor.acquire(timeout=POLL):
+            self._looks += 1
             if self.stopped:
                 return
         try:

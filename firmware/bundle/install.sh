@@ -12,9 +12,11 @@ fail() { say "$*" >&2; exit 1; }
 case "${1:-}" in
 --uninstall)
 	[ ! -x "$ROOT/etc/init.d/S95duostory" ] || "$ROOT/etc/init.d/S95duostory" stop
-	rm -rf "$ROOT$PREFIX" "$ROOT/etc/init.d/S95duostory" "$ROOT/etc/default/duostory" "$ROOT/usr/bin/duostory"
-	# One that was there before, or has been changed, stays.
-	! grep -q "what sound-card chose" "$ROOT/etc/asound.conf" 2>/dev/null || rm "$ROOT/etc/asound.conf"
+	# What was there before, or has been changed, stays.
+	for file in asound.conf default/duostory; do
+		! cmp -s "$ROOT$PREFIX/${file%/*}" "$ROOT/etc/$file" || rm "$ROOT/etc/$file"
+	done
+	rm -rf "$ROOT$PREFIX" "$ROOT/etc/init.d/S95duostory" "$ROOT/usr/bin/duostory"
 	say "is gone; settings (/etc/duostory.toml) and the last story (/var/lib/duostory) are still there"
 	exit
 	;;
@@ -49,15 +51,23 @@ version=$("$ROOT$PREFIX/bin/duostory" --version 2>&1) ||
 cp "$ROOT$PREFIX/bin/S95duostory" "$ROOT/etc/init.d/S95duostory"
 [ -e "$ROOT/etc/asound.conf" ] || cp "$ROOT$PREFIX/asound.conf" "$ROOT/etc/asound.conf"
 ln -sf "$PREFIX/bin/duostory" "$ROOT/usr/bin/duostory"
-cat >"$ROOT/etc/default/duostory" <<EOF
+cat >"$ROOT$PREFIX/default" <<EOF
 # Read by /etc/init.d/S95duostory.
 export DUOSTORY_POCKETSPHINX=$PREFIX/hearing
+
+# The port becomes one for a USB card only after this, and the card may come and go: look every 3 s, while the service is kept.
+cards=\$(echo /sys/class/sound/pcmC*)
 $PREFIX/bin/sound-card
+[ "\$1" != supervise ] || while sleep 3 && kill -0 \$\$ 2>/dev/null; do
+	before=\$cards cards=\$(echo /sys/class/sound/pcmC*)
+	[ "\$cards" = "\$before" ] || $PREFIX/bin/sound-card
+done &
 
 # A model that lies beside the state is told from instead of the one that was installed.
 model=/var/lib/duostory/story.duo
 [ ! -r "\$model" ] || export DUOSTORY_MODEL="\$model"
 EOF
+[ -e "$ROOT/etc/default/duostory" ] || cp "$ROOT$PREFIX/default" "$ROOT/etc/default/duostory"
 
 # ------------------------------------------------------------------------------------------- what a robot without is a poor one
 

@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import wave
 from pathlib import Path
 
@@ -26,9 +25,12 @@ def root(tmp_path_factory) -> Path:
         pytest.skip(f"needs {TARBALL}, which scripts/bundle makes in a quarter of an hour")
     if not shutil.which("qemu-riscv64"):
         pytest.skip("needs qemu-riscv64; run scripts/cross-tools")
+    made_of, wanted = (subprocess.run(command, cwd=ROOT, capture_output=True).stdout for command in (
+        ["tar", "-x", "-O", "-f", TARBALL, "duostory/made-of"], ["scripts/bundle", "--made-of"]))
+    if made_of != wanted:
+        pytest.skip(f"{TARBALL} is of other sources; run scripts/bundle")
     folder = tmp_path_factory.mktemp("bundle")
-    with tarfile.open(TARBALL) as tarball:
-        tarball.extractall(folder, filter="tar")
+    subprocess.run(["tar", "-x", "-f", TARBALL, "-C", folder], check=True)
     (folder / "root" / "opt").mkdir(parents=True)
     (folder / "duostory" / "files").rename(folder / "root" / PREFIX)
     return folder / "root"
@@ -78,6 +80,7 @@ def test_nothing_needs_glibc(root):
             assert set(re.findall(r"\(NEEDED\).*\[(.+)\]", text)) <= {"libc.so"}, path
 
 
+@pytest.mark.skipif(os.uname().machine == "riscv64", reason="would install it here")
 def test_install_explains_what_is_wrong_here(root):
     done = subprocess.run(["sh", root.parent / "duostory" / "install.sh"], capture_output=True, text=True)
     assert done.returncode == 1

@@ -6,11 +6,11 @@ behaved the same by hand.
 """
 
 import subprocess
-import time
 from array import array
 from pathlib import Path
 
 from duostory.speech.alsa import AlsaSink
+from tests.teller import until
 
 RATE = 22050
 
@@ -73,8 +73,7 @@ class Card:
 
     def play(self, seconds: float) -> None:
         """Return when so much has sounded."""
-        while self.played() < seconds:
-            time.sleep(0.01)
+        until(lambda: self.played() >= seconds, seconds + 60)
 
     def played(self) -> float:
         """Seconds that have sounded."""

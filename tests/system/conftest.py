@@ -1,6 +1,7 @@
 """What a board in QEMU is made of."""
 
 import itertools
+import os
 import re
 import shutil
 import subprocess
@@ -11,6 +12,8 @@ import pytest
 from tests import riscv
 from tests.system import guest
 from tests.teller import ROOT
+
+os.environ["PATH"] += ":/usr/sbin:/sbin"  # where the tools for file systems are, and not for everybody
 
 FIRMWARE = ROOT / "firmware"
 EXECUTABLE, PLAIN = 0o755, 0o644

@@ -3,6 +3,7 @@
 What it prints, its sound and its state stay in its folder, for a person to look at and listen to.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -45,15 +46,17 @@ class Line:
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
-        with open(self._log, "wb", buffering=0) as log:
-            while data := self._ours.recv(4096):
-                log.write(data)
-                with self._news:
-                    self._said += data
-                    self._news.notify_all()
-        with self._news:
-            self._over = True
-            self._news.notify_all()
+        try:
+            with open(self._log, "wb", buffering=0) as log, contextlib.suppress(ConnectionResetError):  # the power has gone
+                while data := self._ours.recv(4096):
+                    log.write(data)
+                    with self._news:
+                        self._said += data
+                        self._news.notify_all()
+        finally:
+            with self._news:
+                self._over = True
+                self._news.notify_all()
 
     def send(self, text: str) -> None:
         self._ours.sendall(text.encode() + b"\n")
@@ -108,7 +111,11 @@ class Guest:
                                       pass_fds=[line.theirs.fileno() for line in lines.values()])
         for line in lines.values():
             line.theirs.close()
-        self.control("qmp_capabilities")
+        try:
+            self.control("qmp_capabilities")
+        except BaseException:
+            self.__exit__()
+            raise
 
     def __enter__(self) -> "Guest":
         return self

@@ -44,9 +44,11 @@ def cut_and_start_again(boot, folder: Path, init: str) -> None:
     for number in range(CUTS):
         subject, step = SUBJECTS[number % len(SUBJECTS)], -10 if number % 2 else 10
         with boot(init, state) as board:
-            if wished := chance.random() < 0.7:
+            if wished := not number or chance.random() < 0.7:
                 board.wait_for_sound(PATIENCE)
                 board.console.send(f"{'softer' if step < 0 else 'louder'}\na {subject}")
+                if not number:  # at least one story is kept, however slow the board
+                    board.console.expect("Once upon a time", PATIENCE)
                 time.sleep(chance.uniform(0, 3))
             else:
                 time.sleep(chance.uniform(0, 4))

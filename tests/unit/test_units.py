@@ -5,12 +5,11 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.teller import ROOT, environment, run
+from tests.teller import ROOT, environment, run, until
 
 FOLDER = ROOT / "firmware" / "package" / "duostory"
 SCRIPT = FOLDER / "S95duostory"
@@ -31,8 +30,9 @@ def unit(tmp_path) -> Path:
 def test_the_unit_is_one_that_systemd_understands(unit):
     """But for what systemd before 254 does not know: it starts a robot that fails again at a steady pace."""
     found = subprocess.run([need("systemd-analyze"), "verify", unit], capture_output=True, text=True)
-    said = [line for line in found.stderr.splitlines() if not re.search("'Restart(Steps|MaxDelaySec)'", line)]
-    assert found.returncode == 0 and said == []
+    # It looks at other units of the machine, too.
+    said = [line for line in found.stderr.splitlines() if unit.name in line]
+    assert [line for line in said if not re.search("'Restart(Steps|MaxDelaySec)'", line)] == []
 
 
 def test_the_unit_exposes_little(unit):
@@ -43,9 +43,8 @@ def test_the_unit_exposes_little(unit):
     assert found.returncode == 0, found.stdout  # 3.0 at most; seen: 1.5
 
 
-@pytest.mark.parametrize("script", ["S95duostory", "auto.sh"])
-def test_scripts_are_for_any_shell(script):
-    subprocess.run([need("shellcheck"), "--shell=sh", FOLDER / script], check=True)
+def test_the_script_is_for_any_shell():
+    subprocess.run([need("shellcheck"), "--shell=sh", SCRIPT], check=True)
 
 
 @pytest.fixture(params=["sh", "busybox sh"])
@@ -75,8 +74,7 @@ def tells(init, home) -> bool:
 
 
 def until_it_tells(init, home) -> None:
-    while not tells(init, home):
-        time.sleep(0.1)
+    until(lambda: tells(init, home))
 
 
 def service_of(supervisor: int) -> int:
@@ -89,8 +87,7 @@ def test_busybox_starts_it_again_when_it_is_killed_and_ends_it_when_told_to(init
     until_it_tells(init, tmp_path)
     supervisor = int((tmp_path / "pid").read_text())
     os.kill(service_of(supervisor), 9)
-    while not (tmp_path / "log").read_text().count("ended with status 137"):
-        time.sleep(0.05)
+    until(lambda: "ended with status 137" in (tmp_path / "log").read_text())
     until_it_tells(init, tmp_path)
     assert init("start") and int((tmp_path / "pid").read_text()) == supervisor  # not a second one
     assert init("stop") == "Stopping duostory: OK\n"
@@ -100,7 +97,6 @@ def test_busybox_starts_it_again_when_it_is_killed_and_ends_it_when_told_to(init
 def test_busybox_does_not_try_for_ever_what_cannot_work(init, tmp_path):
     init.env["DUOSTORY_MODEL"] = "missing.duo"
     init("start")
-    while (tmp_path / "pid").exists():
-        time.sleep(0.05)
+    until(lambda: not (tmp_path / "pid").exists())
     log = (tmp_path / "log").read_text()
     assert log.count("missing.duo") == 1 and log.endswith("duostory: not started again, for that would not help\n")
