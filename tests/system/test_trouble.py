@@ -77,4 +77,4 @@ def test_a_service_that_hangs(boot):
         board.run("kill -STOP $(pidof duostory)")
         board.wait_for_sound(PATIENCE, after=max(sound, len(board.sound())))
         tells_a_story(board)
-        assert "NRestarts=1" in board.run("systemctl show duostory")
+        assert "NRestarts=1" in board.run("systemctl show --property NRestarts duostory")
