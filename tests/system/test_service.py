@@ -68,7 +68,7 @@ def test_a_wish_on_the_serial_line(story, tmp_path):
 def test_memory(board, story):
     print(f"never less than {story.least} kB of memory were available")
     assert story.least >= ENOUGH
-    assert not board.run("dmesg | grep -iE 'out of memory|oom-kill' || true")
+    assert not board.run("dmesg | grep -iE 'out of memory|oom-kill' || true").strip()
     assert board.run("grep SwapTotal /proc/meminfo").split() == ["SwapTotal:", "0", "kB"]
 
 
