@@ -36,6 +36,8 @@ class Told(NamedTuple):
 @pytest.fixture(scope="module")
 def story(board) -> Told:
     """A wish on the serial line, and what came of it."""
+    board.wait_for_sound(PATIENCE)  # nobody listens to the line before it is ready
+    board.wait_for_silence(PATIENCE)
     board.wait_for_shell()
     board.run(WATCH)
     before = len(board.sound())
