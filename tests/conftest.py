@@ -1,5 +1,7 @@
 """What several test files share: models, reference data, a voice and a sound card."""
 
+import contextlib
+import ctypes
 import os
 import signal
 import subprocess
@@ -12,6 +14,24 @@ ROOT = Path(__file__).parents[1]
 # Whoever starts the tests by nohup or in the background has them ignore these, and so would what they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+
+
+def pytest_configure():
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # orphans become children of the tests
+
+
+def pytest_terminal_summary(terminalreporter):
+    """End what a test has left running, and say so: it would keep waiting whoever reads what we print."""
+    while left := [int(pid) for file in Path("/proc/self/task").glob("*/children") for pid in file.read_text().split()]:
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError, ChildProcessError, FileNotFoundError):
+                command = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                if command:  # none: ended, and not waited for
+                    terminalreporter.write_line(f"LEFT RUNNING {command}")
+                    os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
 
 
 @pytest.fixture(scope="session")

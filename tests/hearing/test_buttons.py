@@ -139,7 +139,7 @@ def test_an_event_in_two_pieces_is_one(keyboard):
 def test_a_keyboard_that_is_pulled_out_is_said(tmp_path):
     path = str(tmp_path / "event0")
     os.mkfifo(path)
-    Thread(target=lambda: os.close(os.open(path, os.O_WRONLY))).start()
+    Thread(target=lambda: os.close(os.open(path, os.O_WRONLY)), daemon=True).start()
     key = Key(path)
     with pytest.raises(ButtonGone, match="event0 has gone"):
         key.wait(LONG_S)
@@ -258,7 +258,7 @@ def test_any_of_several_does(keyboard, line):
 def test_the_others_do_when_one_has_gone(tmp_path, keyboard):
     path, kernel = keyboard
     os.mkfifo(gone := str(tmp_path / "gone"))
-    Thread(target=lambda: os.close(os.open(gone, os.O_WRONLY))).start()
+    Thread(target=lambda: os.close(os.open(gone, os.O_WRONLY)), daemon=True).start()
     both = AnyButton([Key(gone), Key(path)])
     Timer(0.2, os.write, [kernel, press(ENTER)]).start()
     assert both.wait(LONG_S)

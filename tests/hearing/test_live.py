@@ -1,10 +1,12 @@
 """The robot in a room, in real time: it plays and records on a made-up card, and somebody presses Enter and speaks to it."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import time
 from array import array
+from pathlib import Path
 from random import Random
 from threading import Timer
 
@@ -37,15 +39,20 @@ class Room:
         os.close(terminal)
         self._watch = Timer(PATIENCE, self.process.kill)
         self._watch.start()
-        self.await_microphone()
 
     def await_microphone(self) -> None:
         """Return when it is open, which is when its time begins."""
-        folder = f"/proc/{self.process.pid}/fd"
-        while not any(os.path.realpath(os.path.join(folder, fd)) == str(self._said) for fd in os.listdir(folder)):
+        while str(self._said) not in self._open_files():
             assert self.process.poll() is None
             time.sleep(0.01)
         self._opened = time.monotonic()
+
+    def _open_files(self) -> set[str]:
+        files = set()
+        for file in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed since it was listed
+                files.add(os.readlink(file))
+        return files
 
     def line(self, notice: bool = False) -> str:
         """The next line of the dialogue, or the next notice."""
@@ -86,9 +93,9 @@ class Room:
 @pytest.fixture
 def room(tmp_path, card, speaker, request):
     card.holds(0.5)
-    room = Room(tmp_path, card, speaker, *request.param)
-    yield room
-    room.close()
+    with contextlib.closing(Room(tmp_path, card, speaker, *request.param)) as room:
+        room.await_microphone()
+        yield room
 
 
 STORY = "A story about a dragon. Yes?"
