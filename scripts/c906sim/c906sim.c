@@ -7,6 +7,8 @@
  *
  *     qemu-riscv64 -cpu rv64,v=true,vlen=128 -plugin c906sim.so,out=FILE,NAME=VALUE... PROGRAM
  *
+ * A program that calls sched_yield() marks that moment: the report has the cycles until then.
+ *
  * Every number that describes the machine is in the table below, can be set by name, and is explained in MODEL.md.
  */
 #include <inttypes.h>
@@ -499,6 +501,17 @@ static void on_tb(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
     }
 }
 
+static double *marks; static size_t n_marks;
+
+static void on_syscall(qemu_plugin_id_t id, unsigned cpu, int64_t number, uint64_t a, uint64_t b, uint64_t c, uint64_t d,
+                       uint64_t e, uint64_t f, uint64_t g, uint64_t h)
+{
+    (void)id; (void)cpu; (void)a; (void)b; (void)c; (void)d; (void)e; (void)f; (void)g; (void)h;
+    if (number != 124) return;                               /* sched_yield */
+    if (!(n_marks & (n_marks + 1)) && !(marks = realloc(marks, 2 * (n_marks + 1) * sizeof *marks))) abort();
+    marks[n_marks++] = slot_free;
+}
+
 static void on_exit_cb(qemu_plugin_id_t id, void *u)
 {
     (void)id; (void)u;
@@ -509,6 +522,7 @@ static void on_exit_cb(qemu_plugin_id_t id, void *u)
     fprintf(f, "miss_load %" PRIu64 "\nmiss_store %" PRIu64 "\nmiss_stream %" PRIu64 "\nmiss_random %" PRIu64 "\n",
             n_miss_ld, n_miss_st, n_stream, n_random);
     fprintf(f, "mispredict %" PRIu64 "\n", n_misp);
+    for (size_t i = 0; i < n_marks; i++) fprintf(f, "mark %.0f\n", marks[i]);
     for (int i = 0; i < C_N; i++) if (n_cls[i]) {
         fprintf(f, "class %s %" PRIu64 " %.0f\n", CNAME[i], n_cls[i], cycles_of[i]);
     }
@@ -538,6 +552,7 @@ QEMU_PLUGIN_EXPORT int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_
     line_cycles = 64 / (P.mem_gbs * 1000 / P.mhz);
     miss_cycles = P.miss_ns * P.mhz / 1000;
     qemu_plugin_register_vcpu_tb_trans_cb(id, on_tb);
+    qemu_plugin_register_vcpu_syscall_cb(id, on_syscall);
     qemu_plugin_register_atexit_cb(id, on_exit_cb, NULL);
     return 0;
 }

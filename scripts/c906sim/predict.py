@@ -43,16 +43,19 @@ def build_program(folder: Path, *sources: Path) -> Path:
 
 
 def simulate(plugin: Path, command: list, parameters: dict[str, float], environment: dict[str, str] | None = None) -> dict:
-    """One run: instructions, cycles, cache misses (numbers by name), and under "at" (count, cycles) by address."""
+    """One run: instructions, cycles, cache misses (numbers by name), and under "at" (count, cycles) by address, and under
+    "marks" the cycles until each call of sched_yield()."""
     with tempfile.NamedTemporaryFile("r", prefix="c906sim-") as out:
         options = "".join(f",{name}={value}" for name, value in parameters.items())
         done = subprocess.run([*EMULATOR, "-plugin", f"{plugin},out={out.name}{options}", *map(str, command)],
                               stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment)
-        report: dict = {"at": {}}
+        report: dict = {"at": {}, "marks": []}
         for line in out:
             key, *values = line.split()
             if key == "pc":
                 report["at"][int(values[0], 16)] = (int(values[1]), float(values[2]))
+            elif key == "mark":
+                report["marks"].append(float(values[0]))
             elif key != "class":
                 report[key] = float(values[0])
     if done.returncode or "cycles" not in report:
@@ -66,7 +69,7 @@ def per_token(plugin: Path, program: Path, model: Path, position: int, parameter
     first = max(0, position - tokens // 2 - 1)
     short, long = (simulate(plugin, [program, model, first, n, kv], parameters) for n in (1, 1 + tokens))
     at = {pc: [(x - y) / tokens for x, y in zip(values, short["at"].get(pc, (0, 0)))] for pc, values in long["at"].items()}
-    return {"at": at} | {key: (long[key] - short[key]) / tokens for key in long if key != "at"}
+    return {"at": at} | {key: (long[key] - short[key]) / tokens for key in long if key not in ("at", "marks")}
 
 
 def by_function(program: Path, at: dict) -> list[tuple[str, float, float]]:
@@ -119,6 +122,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="another machine: see MODEL.md")
     parser.add_argument("--functions", type=int, default=12, metavar="N", help="how many functions to list (12)")
     parser.add_argument("--first-word", action="store_true", help="instead, how long it takes from a wish to the first sound")
+    parser.add_argument("--listen", action="store_true", help="instead, how long it takes to hear a wish, and to answer it")
     args = parser.parse_args()
     if not takes_plugins():
         sys.exit(f"predict: {EMULATOR[0]} takes no plugins of this kind; use QEMU 7.2 or 8, as in Debian 12")
@@ -126,12 +130,13 @@ def main() -> None:
     sys.path.insert(0, str(ROOT))
     with tempfile.TemporaryDirectory(prefix="c906sim-") as temporary:
         folder = Path(temporary)
-        if args.first_word:
+        if args.first_word or args.listen:
             import first_word
+            import listening
 
             plugin = build_plugin(folder)
-            first_word.measure(lambda command, environment: simulate(plugin, command, parameters, environment)["cycles"],
-                               folder, parameters["mhz"])
+            (listening if args.listen else first_word).measure(
+                lambda command, environment: simulate(plugin, command, parameters, environment), folder, parameters["mhz"])
             return
         plugin, program = build_plugin(folder), build_program(folder, HERE / "tokens.c")
         models = args.model

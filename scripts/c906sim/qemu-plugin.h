@@ -35,6 +35,8 @@ void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *insn, void 
 void qemu_plugin_register_vcpu_mem_cb(struct qemu_plugin_insn *insn,
                                       void (*cb)(unsigned cpu, qemu_plugin_meminfo_t info, uint64_t address, void *user),
                                       enum qemu_plugin_cb_flags flags, enum qemu_plugin_mem_rw rw, void *user);
+void qemu_plugin_register_vcpu_syscall_cb(qemu_plugin_id_t id, void (*cb)(qemu_plugin_id_t, unsigned cpu, int64_t number,
+                                          uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t));
 void qemu_plugin_register_atexit_cb(qemu_plugin_id_t id, void (*cb)(qemu_plugin_id_t, void *user), void *user);
 
 #endif

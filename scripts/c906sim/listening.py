@@ -1,0 +1,239 @@
+"""Predicts what listening costs the board: the whole program hears wishes and answers from a file, as with --mic-file.
+
+The file is not heard at a microphone's pace. What is taken from it is the work that each block of sound causes; a block comes
+every 30 ms, and is worked on when it is there and the work before it is done. The answer sounds when the work on the block that
+ends the listening is done, and so much later as the program takes from there to the voice's first samples.
+"""
+
+import itertools
+import statistics
+import subprocess
+import sys
+import wave
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from program import ROOT, SPEAKER, Program
+
+# Spoken by the five voices in turn, with an answer to the question; heard in PARTS at the same time, in each of which a story
+# is told after the last yes.
+WISHES = [("tell me a story about a dragon", "yes"), ("a story about a little bear", "no"), ("a robot and a cat", "yes"),
+          ("i want a story about a rabbit", "yes"), ("once upon a time there was a frog", "yes"),
+          ("a story about a princess", "yes"), ("tell me about a train", "no"), ("a pirate", "yes"),
+          ("another story about an owl", "yes"), ("tell me a story about a monkey", "yes")]
+PARTS = 2
+RATE, BLOCK_S = 16000, 0.03
+ROOM_S = 1.2  # between two sentences, besides 0.6 s that belong to them
+BEGINS = 0.01  # of the loudest sample: speech, not the room
+
+PROBE = "from duostory import cli, speech\ngo_on = lambda: False  # the first samples of an answer are enough\n" + SPEAKER + """
+from duostory.hearing import conversation, listening, pocketsphinx, sources
+
+def watched(owner, name, what, told=lambda args, result: ()):
+    method = getattr(owner, name)
+    def call(*args, **options):
+        mark(what)
+        result = method(*args, **options)
+        mark("/" + what, *told(args, result))
+        return result
+    setattr(owner, name, call)
+
+watched(sources.WavSource, "read", "block")
+watched(pocketsphinx.Endpointer, "feed", "endpointer")
+watched(pocketsphinx.Recogniser, "__init__", "open")
+watched(pocketsphinx.Recogniser, "start", "start")
+watched(pocketsphinx.Recogniser, "feed", "feed", lambda args, _: [len(args[1])])
+watched(pocketsphinx.Recogniser, "finish", "finish")
+watched(listening.Listener, "listen", "listen", lambda _, heard: [heard.hypothesis.text if heard.hypothesis else ""])
+
+# Until the last answer the recogniser stays open, and no story is told.
+last = int(sys.argv.pop(1))
+tell, forget = cli._tell_heard, conversation.Conversation._forget
+def over():
+    return sum(what[0] == "block" for what in marks) > last
+def begin(*args):
+    global go_on
+    mark("told")
+    if over():
+        go_on = end
+        return tell(*args)
+    return True
+cli._tell_heard = begin
+conversation.Conversation._forget = lambda self: forget(self) if over() else None
+
+cli.main(sys.argv[1:])
+end()
+"""
+
+
+class Said(NamedTuple):
+    text: str
+    answer: bool
+    end: float  # s of the file: its last sound
+
+
+@dataclass
+class Block:
+    """What 30 ms of sound cause."""
+
+    begun: float  # s of the processor
+    work: float = 0.0
+    parts: dict[str, float] = field(default_factory=dict)  # of it
+    given: float = 0.0  # s of sound, to the recogniser
+
+
+@dataclass
+class Listening:
+    """From a listener's beginning to the next one's."""
+
+    first: int  # block of the file
+    blocks: list[Block] = field(default_factory=list)
+    heard: str = ""
+    ended: float = 0.0  # s of the processor
+    answered: float = 0.0  # when an answer had begun to sound, or a story could begin,
+    sounded: float = 0.0  # and when that story sounded
+
+    def __contains__(self, said: Said) -> bool:
+        return self.first * BLOCK_S <= said.end < (self.first + len(self.blocks)) * BLOCK_S
+
+
+def listenings(marks: list[tuple]) -> list[Listening]:
+    found, read, since = [], 0, {}
+    for at, what, *told in marks:
+        since[what] = at
+        now = found[-1] if found else None
+        if what == "listen":
+            found.append(Listening(read))
+        elif what == "/block":
+            now.blocks.append(Block(at))
+            read += 1
+        elif what in ("block", "/listen") and now.blocks:
+            now.blocks[-1].work = at - now.blocks[-1].begun
+            if what == "/listen":
+                now.heard, now.ended = told[0].replace("_", " "), at
+        elif what in ("sound", "told"):
+            if not now.answered:
+                now.answered = at
+            elif "told" in since:
+                now.sounded = now.sounded or at
+        elif what in ("/start", "/feed", "/finish", "/endpointer") and now and now.blocks and not now.ended:
+            block, part = now.blocks[-1], what[1:]
+            block.parts[part] = block.parts.get(part, 0.0) + at - since[part]
+            block.given += told[0] / 2 / RATE if told else 0.0
+    return found
+
+
+@dataclass
+class Turn:
+    """A sentence, and what became of it, in seconds."""
+
+    said: Said
+    heard: str
+    sound: float  # that the recogniser was given
+    work: float  # of the processor from the first block of that sound on, until the listening ends
+    noticed: float  # from the last sound until the recogniser is asked what was said,
+    known: float  # until that is known, and that nobody goes on,
+    answered: float  # and until the first sound of the answer, or until a story can begin
+    behind: float  # of sound that waits to be heard, at most
+
+    @property
+    def answer(self) -> float:
+        return self.noticed + self.known + self.answered
+
+
+def turn(said: Said, listening: Listening) -> Turn:
+    free = behind = asked = sound = work = 0.0
+    begun = False
+    for number, block in enumerate(listening.blocks, 1):
+        came = number * BLOCK_S
+        behind = max(behind, free - came)
+        free = max(free, came) + block.work
+        if "start" in block.parts:  # perhaps anew, as somebody goes on
+            begun, sound = True, 0.0
+        if begun:
+            sound += block.given
+            work += block.work
+        if "finish" in block.parts:
+            asked = came
+    spoken = said.end - listening.first * BLOCK_S
+    return Turn(said, listening.heard, sound, work, asked - spoken, free - asked, listening.answered - listening.ended, behind)
+
+
+def speak(file: Path, wishes: Iterable, voices: Iterable) -> list[Said]:
+    """Write what is to be heard, with a quiet room in between."""
+    import numpy as np
+
+    from tests.hearing import sounds
+
+    said, at = [], 0
+    with wave.open(str(file), "wb") as wav:
+        wav.setparams((1, 2, RATE, 0, "NONE", ""))
+        for wish, voice in zip(wishes, voices):
+            for number, text in enumerate(wish):
+                sound = sounds.say(text, voice)
+                end = np.flatnonzero(np.abs(sound) > BEGINS * np.abs(sound).max())[-1]
+                said.append(Said(text, number > 0, float(at + end) / RATE))
+                sound = np.concatenate([sound, sounds.roomy(sound[:0], ROOM_S, 0)])
+                wav.writeframes(sounds.pcm(sound))
+                at += len(sound)
+    return said
+
+
+def ear(folder: Path) -> Path:
+    """pocketsphinx for riscv64, with our grammars."""
+    from duostory.hearing.grammar import Heard, write
+
+    built = subprocess.run([ROOT / "scripts" / "pocketsphinx", "--host", "riscv64-linux-gnu"], capture_output=True, text=True)
+    if built.returncode:
+        sys.exit(built.stderr.strip())
+    library, made = built.stdout.strip(), folder / "ear"
+    made.mkdir()
+    for name in ("libpocketsphinx.so", "en-us"):
+        (made / name).symlink_to(f"{library}/{name}")
+    write(Heard(ROOT / "models" / "heard.txt"), Path(library, "cmudict-en-us.dict"), made)
+    return made
+
+
+def measure(simulate, folder: Path, mhz: float) -> None:
+    """Print the prediction; `simulate(command, environment)` reports one run."""
+    from tests.hearing import sounds
+
+    program = Program(simulate, folder, mhz, DUOSTORY_POCKETSPHINX=str(ear(folder)))
+
+    def hear(part: int) -> list[tuple]:
+        file = folder / f"said-{part}.wav"
+        voices = itertools.islice(itertools.cycle(sounds.FIVE.values()), part, None, PARTS)
+        said = speak(file, WISHES[part::PARTS], voices)
+        last = str(int(said[-1].end / BLOCK_S))
+        return said, program.run(PROBE, last, "--no-earcons", "-s", "1", "--mic-file", str(file), name=f"marks-{part}")
+
+    program.run("from duostory import cli, teller\nfrom duostory.hearing import pocketsphinx, session, wake\nend()")  # compiles
+    turns, silent, opened, stories = [], [], [], []
+    with ThreadPoolExecutor(PARTS) as runs:
+        for said, marks in runs.map(hear, range(PARTS)):
+            found = listenings(marks)
+            turns += [turn(each, listening) for each in said for listening in found if each in listening]
+            silent += [block.work for each in found for block in each.blocks if block.parts.keys() == {"endpointer"}]
+            stories += [each.sounded - each.answered for each in found if each.sounded]
+            at = {what: at for at, what, *_ in reversed(marks)}
+            opened.append(at["/open"] - at["open"])
+    print(f"{'said':<34}{'heard':<34}  sound   work   rate  noticed  known  answer    sum")
+    for each in turns:
+        print(f"{each.said.text:<34}{each.heard:<34}{each.sound:7.2f}{each.work:7.2f}{each.work / each.sound:7.3f}"
+              f"{each.noticed:9.2f}{each.known:7.2f}{each.answered:8.2f}{each.answer:7.2f}")
+    print(f"""
+Seconds predicted at {mhz:g} MHz: sound that the recogniser was given; the processor's work on it, all and for a second; from the
+last sound until the end is noticed, until it is known what was said, until the answer sounds or a story begins; these three.
+""")
+    for name, answers in ("wishes", False), ("answers", True):
+        some = [each for each in turns if each.said.answer is answers]
+        work, sound = (sum(getattr(each, key) for each in some) for key in ("work", "sound"))
+        times = [each.answer for each in some]
+        print(f"{len(some)} {name}: {work / sound:.3f} s of work for a second, at worst {max(e.work / e.sound for e in some):.3f}; "
+              f"answered after {statistics.median(times):.2f}, at worst {max(times):.2f}; "
+              f"{max(each.behind for each in some):.2f} behind at worst")
+    print(f"silence: {statistics.mean(silent) / BLOCK_S:.4f} s of work for a second; to open the recogniser {max(opened):.2f}; "
+          f"from the beginning of a story to its first sound {max(stories, default=0):.2f}")
