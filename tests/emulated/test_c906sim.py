@@ -43,3 +43,34 @@ def test_unknown_parameters_are_refused(simulator):
     predict, plugin, program = simulator
     with pytest.raises(SystemExit, match="no_such_number"):
         predict.simulate(plugin, [program, 0, 1], {"no_such_number": 1})
+
+
+def test_sound_waits_for_work(simulator, monkeypatch):
+    """A file is heard at any pace; what counts is when a microphone would have brought each block, and when there was time."""
+    monkeypatch.syspath_prepend(ROOT / "scripts" / "c906sim")
+    listening = importlib.import_module("listening")
+    marks = [(0.0, "listen")]
+
+    def block(work, *parts):
+        at = marks[-1][0] + 5  # whatever the file takes to read counts for nothing
+        marks.extend([(at - 5, "block"), (at, "/block")])
+        for part, *told in parts:
+            marks.extend([(at, part), (at, f"/{part}", *told)])
+        marks.append((at + work, "worked"))
+
+    block(0.01, ["endpointer"])
+    block(0.10, ["endpointer"], ["start"], ["feed", 960])
+    block(0.01, ["endpointer"], ["feed", 960])
+    block(0.01, ["endpointer"], ["finish"])
+    block(0.01, ["endpointer"])
+    at = marks[-1][0]
+    marks.extend([(at, "/listen", "a_dragon"), (at + 0.5, "sound"), (at + 0.6, "sound")])
+    [heard] = listening.listenings(marks)
+    turn = listening.turn(listening.Said("a dragon", False, 0.08), heard)
+    assert turn.heard == "a dragon"
+    assert turn.sound == pytest.approx(0.06)
+    assert turn.work == pytest.approx(0.13)
+    assert turn.behind == pytest.approx(0.07)  # the second block, there after 0.06 s, was worked on until 0.16
+    assert turn.noticed == pytest.approx(0.04)  # in the fourth, which was there after 0.12 s
+    assert turn.known == pytest.approx(0.19 - 0.12)
+    assert turn.answered == pytest.approx(0.5)
