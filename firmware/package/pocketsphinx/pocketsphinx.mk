@@ -11,6 +11,8 @@ POCKETSPHINX_LICENSE_FILES = LICENSE
 POCKETSPHINX_INSTALL_STAGING = YES
 POCKETSPHINX_SUPPORTS_IN_SOURCE_BUILD = NO
 POCKETSPHINX_BUILD_OPTS = --target pocketsphinx
+# -Os makes it 16 % slower than this on a C906, as predicted.
+POCKETSPHINX_CONF_OPTS = -DCMAKE_C_FLAGS="$(TARGET_CFLAGS) -O3"
 
 define POCKETSPHINX_INSTALL_STAGING_CMDS
 	cp -dpf $(@D)/buildroot-build/libpocketsphinx.so* $(STAGING_DIR)/usr/lib/
