@@ -12,7 +12,7 @@ import sys
 import wave
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,11 +42,10 @@ def watched(owner, name, what, told=lambda args, result: ()):
     setattr(owner, name, call)
 
 watched(sources.WavSource, "read", "block")
-watched(pocketsphinx.Endpointer, "feed", "endpointer")
+watched(pocketsphinx.Endpointer, "feed", "endpointer", lambda _, state: [state])
 watched(pocketsphinx.Recogniser, "__init__", "open")
 watched(pocketsphinx.Recogniser, "start", "start")
 watched(pocketsphinx.Recogniser, "feed", "feed", lambda args, _: [len(args[1])])
-watched(pocketsphinx.Recogniser, "finish", "finish")
 watched(listening.Listener, "listen", "listen", lambda _, heard: [heard.hypothesis.text if heard.hypothesis else ""])
 
 # Until the last answer the recogniser stays open, and no story is told.
@@ -81,8 +80,9 @@ class Block:
 
     begun: float  # s of the processor
     work: float = 0.0
-    parts: dict[str, float] = field(default_factory=dict)  # of it
+    starts: bool = False  # to give the recogniser sound, perhaps anew
     given: float = 0.0  # s of sound, to the recogniser
+    state: str = ""  # the endpointer's
 
 
 @dataclass
@@ -90,7 +90,7 @@ class Listening:
     """From a listener's beginning to the next one's."""
 
     first: int  # block of the file
-    blocks: list[Block] = field(default_factory=list)
+    blocks: list[Block]
     heard: str = ""
     ended: float = 0.0  # s of the processor
     answered: float = 0.0  # when an answer had begun to sound, or a story could begin,
@@ -101,28 +101,33 @@ class Listening:
 
 
 def listenings(marks: list[tuple]) -> list[Listening]:
-    found, read, since = [], 0, {}
+    found, read, telling = [], 0, False
     for at, what, *told in marks:
-        since[what] = at
         now = found[-1] if found else None
+        block = now.blocks[-1] if now and now.blocks and not now.ended else None
         if what == "listen":
-            found.append(Listening(read))
+            found.append(Listening(read, []))
         elif what == "/block":
             now.blocks.append(Block(at))
             read += 1
-        elif what in ("block", "/listen") and now.blocks:
-            now.blocks[-1].work = at - now.blocks[-1].begun
-            if what == "/listen":
-                now.heard, now.ended = told[0].replace("_", " "), at
         elif what in ("sound", "told"):
+            telling = telling or what == "told"
             if not now.answered:
                 now.answered = at
-            elif "told" in since:
+            elif telling:
                 now.sounded = now.sounded or at
-        elif what in ("/start", "/feed", "/finish", "/endpointer") and now and now.blocks and not now.ended:
-            block, part = now.blocks[-1], what[1:]
-            block.parts[part] = block.parts.get(part, 0.0) + at - since[part]
-            block.given += told[0] / 2 / RATE if told else 0.0
+        elif not block:  # what is done between two listenings
+            continue
+        elif what in ("block", "/listen"):
+            block.work = at - block.begun
+            if what == "/listen":
+                now.heard, now.ended = told[0].replace("_", " "), at
+        elif what == "/start":
+            block.starts = True
+        elif what == "/feed":
+            block.given += told[0] / 2 / RATE
+        elif what == "/endpointer":
+            [block.state] = told
     return found
 
 
@@ -134,7 +139,7 @@ class Turn:
     heard: str
     sound: float  # that the recogniser was given
     work: float  # of the processor from the first block of that sound on, until the listening ends
-    noticed: float  # from the last sound until the recogniser is asked what was said,
+    noticed: float  # from the last sound until the endpointer says so, or would with more time,
     known: float  # until that is known, and that nobody goes on,
     answered: float  # and until the first sound of the answer, or until a story can begin
     behind: float  # of sound that waits to be heard, at most
@@ -145,21 +150,22 @@ class Turn:
 
 
 def turn(said: Said, listening: Listening) -> Turn:
-    free = behind = asked = sound = work = 0.0
+    free = behind = ceased = sound = work = 0.0
     begun = False
     for number, block in enumerate(listening.blocks, 1):
         came = number * BLOCK_S
         behind = max(behind, free - came)
         free = max(free, came) + block.work
-        if "start" in block.parts:  # perhaps anew, as somebody goes on
+        if block.starts:
             begun, sound = True, 0.0
         if begun:
             sound += block.given
             work += block.work
-        if "finish" in block.parts:
-            asked = came
+        if block.state == "end":
+            ceased = came
     spoken = said.end - listening.first * BLOCK_S
-    return Turn(said, listening.heard, sound, work, asked - spoken, free - asked, listening.answered - listening.ended, behind)
+    answered = listening.answered - listening.ended
+    return Turn(said, listening.heard, sound, work, ceased - spoken, free - ceased, answered, behind)
 
 
 def speak(file: Path, wishes: Iterable, voices: Iterable) -> list[Said]:
@@ -216,13 +222,14 @@ def measure(simulate, folder: Path, mhz: float) -> None:
         for said, marks in runs.map(hear, range(PARTS)):
             found = listenings(marks)
             turns += [turn(each, listening) for each in said for listening in found if each in listening]
-            silent += [block.work for each in found for block in each.blocks if block.parts.keys() == {"endpointer"}]
+            for each in found:
+                silent += [block.work for block in itertools.takewhile(lambda block: not block.starts, each.blocks)]
             stories += [each.sounded - each.answered for each in found if each.sounded]
             at = {what: at for at, what, *_ in reversed(marks)}
             opened.append(at["/open"] - at["open"])
     print(f"{'said':<34}{'heard':<34}  sound   work   rate  noticed  known  answer    sum")
     for each in turns:
-        print(f"{each.said.text:<34}{each.heard:<34}{each.sound:7.2f}{each.work:7.2f}{each.work / each.sound:7.3f}"
+        print(f"{each.said.text:<34}{each.heard:<34}{each.sound:7.2f}{each.work:7.2f}{rate([each]):7.3f}"
               f"{each.noticed:9.2f}{each.known:7.2f}{each.answered:8.2f}{each.answer:7.2f}")
     print(f"""
 Seconds predicted at {mhz:g} MHz: sound that the recogniser was given; the processor's work on it, all and for a second; from the
@@ -230,10 +237,15 @@ last sound until the end is noticed, until it is known what was said, until the 
 """)
     for name, answers in ("wishes", False), ("answers", True):
         some = [each for each in turns if each.said.answer is answers]
-        work, sound = (sum(getattr(each, key) for each in some) for key in ("work", "sound"))
-        times = [each.answer for each in some]
-        print(f"{len(some)} {name}: {work / sound:.3f} s of work for a second, at worst {max(e.work / e.sound for e in some):.3f}; "
-              f"answered after {statistics.median(times):.2f}, at worst {max(times):.2f}; "
-              f"{max(each.behind for each in some):.2f} behind at worst")
-    print(f"silence: {statistics.mean(silent) / BLOCK_S:.4f} s of work for a second; to open the recogniser {max(opened):.2f}; "
-          f"from the beginning of a story to its first sound {max(stories, default=0):.2f}")
+        times, rates = [each.answer for each in some], [rate([each]) for each in some]
+        print(f"{len(some)} {name}: {rate(some):.3f} s of work for a second of sound, at worst {max(rates):.3f}; answered after "
+              f"{statistics.median(times):.2f} s, at worst {max(times):.2f}; {max(each.behind for each in some):.2f} s behind at worst")
+    after = sum(each.answered for each in turns) / sum(each.sound for each in turns)
+    print(f"with what is done after the listening: {rate(turns) + after:.3f} s of work for a second of sound; in silence "
+          f"{statistics.mean(silent) / BLOCK_S:.4f}\nto open the recogniser {max(opened):.2f} s; from the beginning of a story "
+          f"to its first sound {max(stories, default=0):.2f}")
+
+
+def rate(turns: list[Turn]) -> float:
+    """Seconds of the processor for a second of sound."""
+    return sum(each.work for each in turns) / sum(each.sound for each in turns)

@@ -58,11 +58,11 @@ def test_sound_waits_for_work(simulator, monkeypatch):
             marks.extend([(at, part), (at, f"/{part}", *told)])
         marks.append((at + work, "worked"))
 
-    block(0.01, ["endpointer"])
-    block(0.10, ["endpointer"], ["start"], ["feed", 960])
-    block(0.01, ["endpointer"], ["feed", 960])
-    block(0.01, ["endpointer"], ["finish"])
-    block(0.01, ["endpointer"])
+    block(0.01, ["endpointer", "silence"])
+    block(0.10, ["endpointer", "speech"], ["start"], ["feed", 960])
+    block(0.01, ["endpointer", "speech"], ["feed", 960])
+    block(0.01, ["endpointer", "end"])
+    block(0.01, ["endpointer", "silence"])
     at = marks[-1][0]
     marks.extend([(at, "/listen", "a_dragon"), (at + 0.5, "sound"), (at + 0.6, "sound")])
     [heard] = listening.listenings(marks)
