@@ -308,8 +308,10 @@ class Recogniser:
         return _REST
 
     def reconsider(self, hypothesis: Hypothesis, without: Collection[str], offered: Sequence[str] = ()) -> Hypothesis:
-        """What the same sound may have been if it was a wish for a story, and about none of the subjects `without`. use() has to
-        be called before the next utterance."""
+        """What the same sound may have been if it was a wish for a story, and about none of the subjects `without`.
+
+        use() has to be called before the next utterance.
+        """
         self._mode = self._rest("wishes", without=without, offered=offered, commands=False)
         self.start()
         self.feed(hypothesis.pcm)
@@ -330,7 +332,7 @@ class Recogniser:
         for number, word in enumerate(words):  # "wind(2)" is another way to say it
             words[number] = word._replace(word=re.sub(r"\(\d+\)$", "", word.word))
         text = " ".join(word.word for word in words)
-        return Hypothesis(text, partial(self._judge, words, pcm) if words else None, pcm)
+        return Hypothesis(text, partial(self._judge, words, pcm), pcm) if words else Hypothesis()
 
     def _judge(self, words: list[Segment], pcm: bytes) -> tuple[float, str]:
         """How well the worst word fits, and the subject that fits least."""
