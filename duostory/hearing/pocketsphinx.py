@@ -4,7 +4,7 @@ import contextlib
 import math
 import os
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -23,7 +23,7 @@ _LOG = _SHIFT * math.log(1.0001)  # and they are to this base
 # All sounds are rated in every frame, so that what two searches find can be compared.
 _SETTINGS = {"bestpath": 0, "compallsen": 1, "allphone_ci": 1}
 _WEIGHT = 6.5  # of the grammar's probabilities against the sound
-_REST = "rest"  # the search for what has not been refused
+_REST = "rest"  # the search for what is left after a refusal, or offered
 _PHONES = "phones"  # the search that takes any phones for what was said
 
 # A word may be so much less likely than mere phones. 95 of 100 right wishes and 4 of 100 other sentences keep it up.
@@ -41,11 +41,11 @@ class Hypothesis:
     `score` says how well the worst word fits: how much likelier its sound is as that word than as any phones at all, a
     natural logarithm for each 10 ms, about 0 to -10; None without text. `confident` is whether that is enough to go by,
     `weakest` the subject of a wish that fits least, or "". These three take as long as finish() did, the first time that
-    one is asked for, and only while the recogniser is open.
+    one is asked for, and only while the recogniser is open. `pcm` is the sound itself, for Recogniser.reconsider().
     """
 
-    def __init__(self, text: str = "", judge: Callable[[], tuple[float, str]] | None = None) -> None:
-        self.text, self._judge = text, judge
+    def __init__(self, text: str = "", judge: Callable[[], tuple[float, str]] | None = None, pcm: bytes = b"") -> None:
+        self.text, self._judge, self.pcm = text, judge, pcm
 
     @cached_property
     def _judged(self) -> tuple[float | None, str]:
@@ -290,17 +290,32 @@ class Recogniser:
         self._pcm = bytearray()
         self.use("wishes")
 
-    def use(self, mode: str, without: Collection[str] = ()) -> None:
-        """Hear the commands of `mode`, but none of the subjects `without`, which have been refused."""
+    def use(self, mode: str, without: Collection[str] = (), offered: Sequence[str] = ()) -> None:
+        """Hear the commands of `mode`, but none of the subjects `without`, which have been refused; and most likely one of the
+        wishes that were `offered`."""
         self._mode = mode
-        if without:
-            self._mode = _REST
-            file = os.memfd_create(_REST)  # pocketsphinx wants a file
-            try:
-                os.write(file, self.heard.without(self._folder / f"{mode}.fsg", without).encode())
-                self._decoder.add(_REST, Path(f"/proc/self/fd/{file}"))
-            finally:
-                os.close(file)
+        if without or offered:
+            self._mode = self._rest(mode, without=without, offered=offered)
+
+    def _rest(self, mode: str, **changes) -> str:
+        """The name of a search with the grammar of `mode`, changed as by Heard.changed()."""
+        file = os.memfd_create(_REST)  # pocketsphinx wants a file
+        try:
+            os.write(file, self.heard.changed(self._folder / f"{mode}.fsg", **changes).encode())
+            self._decoder.add(_REST, Path(f"/proc/self/fd/{file}"))
+        finally:
+            os.close(file)
+        return _REST
+
+    def reconsider(self, hypothesis: Hypothesis, without: Collection[str], offered: Sequence[str] = ()) -> Hypothesis:
+        """What the same sound may have been if it was a wish for a story, and about none of the subjects `without`.
+
+        use() has to be called before the next utterance.
+        """
+        self._mode = self._rest("wishes", without=without, offered=offered, commands=False)
+        self.start()
+        self.feed(hypothesis.pcm)
+        return self.finish()
 
     def start(self) -> None:
         self._pcm.clear()
@@ -312,11 +327,12 @@ class Recogniser:
         if len(self._pcm) < 2 * BLOCK:
             return Hypothesis()
         pcm = bytes(self._pcm)
+        self._pcm.clear()
         words = [segment for segment in self._decoder.decode(self._mode, pcm) if segment.word[0] not in "<(["]
         for number, word in enumerate(words):  # "wind(2)" is another way to say it
             words[number] = word._replace(word=re.sub(r"\(\d+\)$", "", word.word))
         text = " ".join(word.word for word in words)
-        return Hypothesis(text, partial(self._judge, words, pcm) if words else None)
+        return Hypothesis(text, partial(self._judge, words, pcm), pcm) if words else Hypothesis()
 
     def _judge(self, words: list[Segment], pcm: bytes) -> tuple[float, str]:
         """How well the worst word fits, and the subject that fits least."""
