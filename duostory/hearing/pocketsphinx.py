@@ -148,7 +148,7 @@ class _LibraryDecoder:
 
     def close(self) -> None:
         self._lib.ps_free(self._decoder)
-        with contextlib.suppress(AttributeError):  # where the C library does so by itself
+        with contextlib.suppress(self._ffi.error):  # musl has no such function
             self._ffi.dlopen(None).malloc_trim(0)  # 6 MB, which a story needs now
 
 

@@ -49,7 +49,11 @@ version=$("$ROOT$PREFIX/bin/duostory" --version 2>&1) ||
 	fail "its Python does not start on this system, so this image is not one that it was made for: $version"
 
 cp "$ROOT$PREFIX/bin/S95duostory" "$ROOT/etc/init.d/S95duostory"
-[ -e "$ROOT/etc/asound.conf" ] || cp "$ROOT$PREFIX/asound.conf" "$ROOT/etc/asound.conf"
+if [ ! -e "$ROOT/etc/asound.conf" ]; then
+	cp "$ROOT$PREFIX/asound.conf" "$ROOT/etc/asound.conf"
+elif ! grep -q /run/asound.conf "$ROOT/etc/asound.conf"; then
+	say "/etc/asound.conf stays as it is, so the sound card is the one that it names; $PREFIX/asound.conf would take a USB card first"
+fi
 ln -sf "$PREFIX/bin/duostory" "$ROOT/usr/bin/duostory"
 cat >"$ROOT$PREFIX/default" <<EOF
 # Read by /etc/init.d/S95duostory.

@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import wave
 from pathlib import Path
 
@@ -43,33 +42,41 @@ def python(root: Path, home: Path, *args) -> subprocess.CompletedProcess:
                           capture_output=True, text=True, cwd=home, env=environment, stdin=subprocess.DEVNULL, timeout=300)
 
 
+def seconds(path: Path) -> float:
+    with wave.open(str(path)) as sound:
+        return sound.getnframes() / sound.getframerate()
+
+
 def test_tells_the_same_story_aloud(root, tmp_path):
-    here = subprocess.run([sys.executable, "-m", "duostory", "-s", "1", "-n", "40", "--silent", "a", "cat"], cwd=tmp_path,
-                          env=teller.environment(tmp_path), capture_output=True, text=True, check=True)
+    here = teller.run(tmp_path, "-s", "1", "-n", "40", "--silent", "--the-end", "a", "cat")
     there = python(root, tmp_path, "-m", "duostory", "-s", "1", "-n", "40", "--wav", "cat.wav", "a", "cat")
     assert there.returncode == 0, there.stderr
-    # When it speaks it closes with "The end."
-    assert there.stdout.startswith(here.stdout.strip())
-    with wave.open(str(tmp_path / "cat.wav")) as sound:
-        assert sound.getnframes() / sound.getframerate() > 3  # seconds
+    assert there.stdout == here.stdout.decode()
+    assert seconds(tmp_path / "cat.wav") > 3
 
 
-def test_understands_what_its_own_voice_says(root, tmp_path):
+def test_hears_a_wish_and_tells_the_story(root, tmp_path):
     program = """if True:
-        import array, sys
-        from duostory.hearing.pocketsphinx import Recogniser
-        from duostory.speech.espeak import Espeak, _library
-        speaker, chunks = Espeak("en-us", 160, 50), []
-        speaker.speak("tell me a story about a dragon", lambda chunk: chunks.append(bytes(chunk)) or True)
-        sound = array.array("h", b"".join(chunks))
-        sound = array.array("h", (sound[i * speaker.rate // 16000] // 2 for i in range(len(sound) * 16000 // speaker.rate)))
-        ear = Recogniser()
-        ear.start()
-        ear.feed(bytes(9600) + sound.tobytes() + bytes(9600))
-        print(ear.meaning(ear.finish().text))
+        import wave
+        from duostory.speech.espeak import Espeak
+        voice, sound = Espeak("en-us", 150), bytearray()
+        for sentence in "tell me a story about a dragon", "yes":
+            sound += bytes(voice.rate)  # half a second, and then one and a half, for an answer
+            voice.speak(sentence, lambda chunk: sound.extend(chunk) or True)
+            sound += bytes(3 * voice.rate)
+        with wave.open("wish.wav", "wb") as wav:
+            wav.setparams((1, 2, voice.rate, 0, "NONE", "not compressed"))
+            wav.writeframes(sound)
     """
-    done = python(root, tmp_path, "-c", program)
-    assert "a dragon" in done.stdout, done.stdout + done.stderr
+    spoken = python(root, tmp_path, "-c", program)
+    assert spoken.returncode == 0, spoken.stderr
+    told = python(root, tmp_path, "-m", "duostory", "-s", "1", "-n", "40", "--mic-file", "wish.wav", "--wav", "dragon.wav")
+    assert told.returncode == 0, told.stderr
+    assert "A story about a dragon. Yes?" in told.stderr
+    here = teller.run(tmp_path, "-s", "1", "-n", "40", "--silent", "--the-end", "a", "dragon")
+    assert told.stdout == here.stdout.decode()
+    # The questions are in it, too.
+    assert seconds(tmp_path / "dragon.wav") > 5
 
 
 def test_nothing_needs_glibc(root):
