@@ -53,6 +53,8 @@ define DUOSTORY_INSTALL_EAR
 	mkdir -p $(DUOSTORY_HEARING)
 	ln -sfn ../../../lib/libpocketsphinx.so $(DUOSTORY_HEARING)/libpocketsphinx.so
 	ln -sfn ../../pocketsphinx/model/en-us/en-us $(DUOSTORY_HEARING)/en-us
+	$(INSTALL) -D -m 0644 $(DUOSTORY_PKGDIR)/default \
+		$(TARGET_DIR)/etc/profile.d/duostory.sh
 	cd $(@D) && $(HOST_DIR)/bin/python3 -c 'import sys; from pathlib import Path; \
 		from duostory.hearing.grammar import Heard, write; \
 		write(Heard(Path("models/heard.txt")), *map(Path, sys.argv[1:]))' \
