@@ -16,7 +16,7 @@ import signal
 import stat
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -215,6 +215,23 @@ def add_options(parser: argparse.ArgumentParser, keys: Iterable[str]) -> None:
             parser.add_argument(*names, action="store_true", help=help)
         else:
             parser.add_argument(*names, metavar=key.rpartition("_")[2].upper(), help=help)
+
+
+def add_command(subparsers: argparse._SubParsersAction, name: str, help: str, run: Callable[[dict[str, str | bool], bool], int],
+                **flag: str) -> None:
+    """Add a command that takes all settings and one `flag`, which is given with its meaning. `run` takes the settings that were
+    given, after a check, and whether the flag was; it returns the exit status."""
+    (key, meaning), = flag.items()
+    parser = subparsers.add_parser(name, help=help, argument_default=argparse.SUPPRESS)
+    parser.add_argument(option(key), action="store_true", help=meaning)
+    add_options(parser, FIELDS)
+
+    def checked(args: argparse.Namespace) -> int:
+        given = {key: value for key, value in vars(args).items() if key in FIELDS}
+        config.check(given)
+        return run(given, hasattr(args, key))
+
+    parser.set_defaults(run=checked)
 
 
 def _bind(parser: argparse.ArgumentParser, argv: list[str]) -> tuple[list[str], list[str]]:

@@ -31,21 +31,14 @@ class Finding(NamedTuple):
 
 
 def register(subparsers: argparse._SubParsersAction) -> None:
-    """Adds the command; the parser's `run` takes the parsed arguments and returns the exit status."""
-    parser = subparsers.add_parser("doctor", help="what is here, what is wrong, and what to do about it",
-                                   argument_default=argparse.SUPPRESS)
-    parser.add_argument("--tone", action="store_true", help="also say something")
-    cli.add_options(parser, config.FIELDS)
-    parser.set_defaults(run=run)
+    cli.add_command(subparsers, "doctor", "what is here, what is wrong, and what to do about it", run, tone="also say something")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(given: dict[str, str | bool], tone: bool) -> int:
     """Prints the findings; returns 1 when something is wrong that a story needs."""
-    given = {key: value for key, value in vars(args).items() if key in config.FIELDS}
-    config.check(given)
     print(f"duostory {__version__}, Python {platform.python_version()} on {os.uname().machine}: {_processor()}")
     failed = False
-    for finding in _examine(given, hasattr(args, "tone")):
+    for finding in _examine(given, tone):
         failed |= finding.needed and bool(finding.advice)
         print(f"{' ' if not finding.advice else '!' if finding.needed else '-'} {finding.topic:<10} {finding.fact}")
         if finding.advice:

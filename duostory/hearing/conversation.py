@@ -68,7 +68,9 @@ class Conversation:
             self.say(self.greeting)
 
     def say(self, text: str, earcon: str = "") -> None:
-        """Print and speak `text`, then play the earcon; return when both have been heard."""
+        """Print and speak `text`, then play the earcon; return when both have been heard. Who speaks has thought."""
+        if self._light:
+            self._light.off()
         if text:
             say(text, INFO)
         if self._mouth:

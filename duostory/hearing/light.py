@@ -6,8 +6,6 @@ import os
 from duostory import StoryError
 from duostory.hearing import sysfs
 
-BLINK_S = 0.3  # on, and as long off
-
 
 class Light:
     """A LED of /sys/class/leds by its name, or the GPIO line "gpio:NUMBER", lit while that is high; dark when it is opened.
@@ -38,12 +36,10 @@ class Light:
         self._set("0")
 
     def blink(self) -> None:
-        """Blink from now on; a light for which the kernel has no timer, as a GPIO line, is dark instead."""
+        """Blink from now on, once a second; a light for which the kernel has no timer, as a GPIO line, is dark instead."""
         if self._blinks:
             return
         if self._put("trigger", "timer"):
-            self._put("delay_on", str(round(1000 * BLINK_S)))
-            self._put("delay_off", str(round(1000 * BLINK_S)))
             self._blinks = True
         else:
             self.off()

@@ -1,6 +1,9 @@
 """Lines and lights as files of the kernel. Each OSError names the file."""
 
 import os
+import time
+
+RIGHTS_S = 3.0  # within which the system may give the rights to what somebody has asked for
 
 
 def put(path: str, text: str) -> None:
@@ -19,4 +22,7 @@ def gpio(number: int, root: str) -> str:
     folder = os.path.join(root, "gpio", f"gpio{number}")
     if not os.path.isdir(folder):
         put(os.path.join(root, "gpio", "export"), str(number))
+        value, end = os.path.join(folder, "value"), time.monotonic() + RIGHTS_S
+        while os.path.exists(value) and not os.access(value, os.W_OK) and time.monotonic() < end:
+            time.sleep(0.02)
     return folder

@@ -41,18 +41,11 @@ LEAVE = 0.5  # seconds for a turn to end when the service does
 
 
 def register(subparsers: argparse._SubParsersAction) -> None:
-    """Adds the command; the parser's `run` takes the parsed arguments and returns the exit status."""
-    parser = subparsers.add_parser("serve", help="be there, and tell a story whenever asked to",
-                                   argument_default=argparse.SUPPRESS)
-    parser.add_argument("--mic", action="store_true", help="hear spoken wishes, too")
-    cli.add_options(parser, config.FIELDS)
-    parser.set_defaults(run=run)
+    cli.add_command(subparsers, "serve", "be there, and tell a story whenever asked to", run, mic="hear spoken wishes, too")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(given: dict[str, str | bool], mic: bool) -> int:
     """Serves until a signal ends it; returns the exit status."""
-    given = {key: value for key, value in vars(args).items() if key in config.FIELDS}
-    config.check(given)
     status = 0
     with contextlib.suppress(cli.Terminated):  # before it was ready
         listener = _listen()
@@ -61,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
             config.sweep()
             for problem in config.damaged():
                 say(f"duostory: {problem}", WARNING)
-            status = _serve(given, hasattr(args, "mic"), [orders.Lines(), *filter(None, [listener])])
+            status = _serve(given, mic, [orders.Lines(), *filter(None, [listener])])
     if threading.active_count() > 1:  # an ear in the middle of a word: libraries may not be taken away under it
         os._exit(status)
     return status

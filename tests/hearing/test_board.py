@@ -4,7 +4,6 @@ import subprocess
 
 import pytest
 
-from duostory.hearing.grammar import Heard, write
 from tests import teller
 from tests.conftest import ROOT
 from tests.emulated.test_engine_elsewhere import RISCV
@@ -65,7 +64,7 @@ def ear(tmp_path_factory):
     folder, library = tmp_path_factory.mktemp("ear"), built.stdout.strip()
     for name in ("libpocketsphinx.so", "en-us"):
         (folder / name).symlink_to(f"{library}/{name}")
-    write(Heard(ROOT / "models" / "heard.txt"), f"{library}/cmudict-en-us.dict", folder)
+    subprocess.run([ROOT / "scripts" / "grammar", f"{library}/cmudict-en-us.dict", folder], check=True)
     return folder
 
 

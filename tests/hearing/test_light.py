@@ -16,7 +16,7 @@ def files(folder: Path, **contents: str) -> Path:
 
 
 def test_a_led_that_the_kernel_lets_blink(tmp_path):
-    led = files(tmp_path / "leds" / "blue", brightness="1", max_brightness="255\n", trigger="", delay_on="", delay_off="")
+    led = files(tmp_path / "leds" / "blue", brightness="1", max_brightness="255\n", trigger="")
     lamp = Light("blue", root=str(tmp_path))
     assert (led / "brightness").read_text() == "0"
     lamp.on()
@@ -24,7 +24,6 @@ def test_a_led_that_the_kernel_lets_blink(tmp_path):
     lamp.blink()
     lamp.blink()
     assert (led / "trigger").read_text() == "timer"
-    assert (led / "delay_on").read_text() == (led / "delay_off").read_text() == "300"
     lamp.close()
     assert (led / "trigger").read_text().startswith("none") and (led / "brightness").read_text().startswith("0")
 

@@ -21,9 +21,13 @@ EXECUTABLE, PLAIN = 0o755, 0o644
 # What of the firmware is on the emulated board, and where Buildroot puts it.
 FILES = {
     "etc/init.d/S01state": ("board/duo/overlay/etc/init.d/S01state", EXECUTABLE),
+    "etc/init.d/S15watchdog": ("board/duo/overlay/etc/init.d/S15watchdog", EXECUTABLE),
     "etc/init.d/S95duostory": ("package/duostory/S95duostory", EXECUTABLE),
     "usr/lib/systemd/system/duostory.service": ("package/duostory/duostory.service", PLAIN),
+    "usr/lib/systemd/system/duostory.service.d/ear.conf": ("package/duostory/ear.conf", PLAIN),
     "etc/systemd/journald.conf.d/small.conf": ("board/qemu/overlay/etc/systemd/journald.conf.d/small.conf", PLAIN),
+    "etc/systemd/system.conf.d/watchdog.conf": ("board/qemu/overlay/etc/systemd/system.conf.d/watchdog.conf", PLAIN),
+    "usr/lib/udev/rules.d/60-duostory.rules": ("package/duostory/60-duostory.rules", PLAIN),
     "usr/lib/udev/rules.d/90-sound-card.rules": ("board/qemu/overlay/usr/lib/udev/rules.d/90-sound-card.rules", PLAIN),
     "usr/libexec/duostory/sound-card": ("package/duostory/sound-card", EXECUTABLE),
     "etc/asound.conf": ("package/duostory/asound.conf", PLAIN),
@@ -61,11 +65,16 @@ def product(tmp_path_factory, request) -> Path:
     (root / "etc" / "fstab").write_text(mounts.replace("/dev/mmcblk0p3", "/dev/vdc"))
     rule = re.search("(?m)^rule='(.*)'$", (FIRMWARE / "board/duo/post-build.sh").read_text())[1]
     (root / "etc" / "mdev.conf").write_text(f"{rule}\nsnd/.* root:audio 660\n")
+    defaults = (FIRMWARE / "package/duostory/default").read_text()
+    (root / "etc" / "default").mkdir()
+    (root / "etc" / "default" / "duostory").write_text(f"{defaults}SERIAL=/dev/ttyS0\n")
     wanted = root / "usr/lib/systemd/system/multi-user.target.wants"
     wanted.mkdir()
     (wanted / "duostory.service").symlink_to("../duostory.service")
     if riscv.POCKETSPHINX.exists():
-        shutil.copytree(riscv.POCKETSPHINX, root / "usr/lib/pocketsphinx")
+        ear = root / "usr/share/duostory/hearing"
+        shutil.copytree(riscv.POCKETSPHINX, ear, ignore=shutil.ignore_patterns("cmudict*"))
+        subprocess.run([ROOT / "scripts/grammar", riscv.POCKETSPHINX / "cmudict-en-us.dict", ear], check=True)
     image = folder / "product.squashfs"
     subprocess.run(["mksquashfs", root, image, "-quiet", "-no-progress", "-comp", "lz4", "-all-root"],
                    check=True, stdout=subprocess.DEVNULL)

@@ -84,16 +84,21 @@ class Guest:
     init -- BUSYBOX or SYSTEMD
     card -- whether there is a sound card, on USB
     microphone -- whether there is a card "Loopback" that records what is played on it
+    settings -- of duostory, as the names of environment variables and their values
     console -- the serial line of the board
     """
 
     def __init__(self, folder: Path, product: Path, state: Path, init: str, *, card: bool = True,
-                 microphone: bool = False) -> None:
+                 microphone: bool = False, settings: dict[str, str] | None = None) -> None:
         self.folder, self.init, self.wav, self.state = folder, init, folder / "sound.wav", state
         lines = {what: Line(folder / f"{what}.log") for what in ("console", "shell", "control")}
         self.console, self._shell, self._control = lines.values()
+        # What Linux does not know is handed to the init, and by BusyBox's to everybody.
+        prefix = "systemd.setenv=" if init == SYSTEMD else ""
+        variables = " ".join(f"{prefix}{key}={value}" for key, value in (settings or {}).items())
         options = (f"console=ttyS0 quiet panic=-1 TERM=dumb root=/dev/vda rootfstype=squashfs ro init=/start init2={init} "
-                   f"snd_aloop.enable={int(microphone)} snd_aloop.index=1 snd.cards_limit=2 {_FOR_SYSTEMD if init == SYSTEMD else ''}")
+                   f"snd_aloop.enable={int(microphone)} snd_aloop.index=1 snd.cards_limit=2 "
+                   f"{variables} {_FOR_SYSTEMD if init == SYSTEMD else ''}")
         command = [*"setpriv --pdeathsig KILL qemu-system-riscv64 -M virt -nodefaults -nographic -no-reboot".split(),
                    "-m", f"{MEMORY}M", "-kernel", KERNEL, "-append", options,
                    *"-device virtio-rng-pci -device i6300esb -device qemu-xhci -device virtio-serial".split(),
@@ -141,15 +146,20 @@ class Guest:
         self._control.send(json.dumps({"execute": command, "arguments": arguments}))
         self._control.expect(r'"return": ', 60)
 
+    def wait_for_event(self, name: str, timeout: float = PATIENCE) -> None:
+        """Wait for something that QEMU itself reports."""
+        self._control.expect(f'"event": "{name}"', timeout)
+
     def wait_for_shell(self, timeout: float = PATIENCE) -> None:
         """The init forgets what was sent before there is a shell."""
+        begun = time.monotonic()
         while True:
             self._shell.send("stty -echo; echo here")
             try:
                 self._shell.expect(r"^here", 1)
                 break
             except Silence:
-                if time.monotonic() - self.powered_on > timeout:
+                if time.monotonic() - begun > timeout:
                     raise
         self.run("export SYSTEMD_PAGER=cat")
 

@@ -85,16 +85,44 @@ def pid(board: Guest) -> str:
     return board.run("pidof duostory").strip()
 
 
-def test_killed(board, story):
-    """It is back, and says so."""
-    before = len(board.sound())
-    killed = pid(board)
-    board.run(f"kill -9 {killed}")
+def comes_back(board: Guest, signal: str) -> None:
+    """It does, and says so, after it was sent that."""
+    before, hit = len(board.sound()), pid(board)
+    board.run(f"kill -{signal} {hit}")
     begun = time.monotonic()
     board.wait_for_sound(PATIENCE, after=before)
-    print(f"heard again {time.monotonic() - begun:.1f} s after it was killed")
-    assert pid(board) != killed
+    print(f"heard again {time.monotonic() - begun:.1f} s after it got a SIG{signal}")
+    assert pid(board) != hit
     board.wait_for_silence(PATIENCE, after=before)
+
+
+def test_killed(board, story):
+    comes_back(board, "KILL")
+
+
+def test_stuck(board, story):
+    """systemd starts it again when it has shown no sign of life for 20 s."""
+    if board.init != SYSTEMD:
+        pytest.skip("only systemd looks for signs of life")
+    comes_back(board, "STOP")
+
+
+def test_nothing_runs_any_more(board, story):
+    """The hardware resets the board, which is ready again after that."""
+    before = len(board.sound())
+    board.control("set-action", reboot="reset")
+    # All programs freeze, the init and the one that goes on with this as well.
+    board.run("""if ! [ -e /sys/fs/cgroup/init.scope ]; then
+        mount -t cgroup2 none /sys/fs/cgroup; mkdir /sys/fs/cgroup/all
+        for number in $(cat /sys/fs/cgroup/cgroup.procs); do echo $number >/sys/fs/cgroup/all/cgroup.procs; done 2>/dev/null
+    fi
+    { sleep 1; for group in /sys/fs/cgroup/*/cgroup.freeze; do echo 1 >$group; done; } >/dev/null 2>&1 &""")
+    frozen = time.monotonic()
+    board.wait_for_event("WATCHDOG")
+    print(f"reset {time.monotonic() - frozen:.1f} s later")
+    board.wait_for_sound(PATIENCE, after=before)
+    board.wait_for_silence(PATIENCE, after=before)
+    board.wait_for_shell()
 
 
 def test_a_damaged_model(board, story, tmp_path):

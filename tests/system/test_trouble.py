@@ -65,16 +65,3 @@ def test_a_card_that_is_pulled_out(boot):
         board.console.expect("duostory: .*sound", PATIENCE)
         board.control("device_add", driver="usb-audio", id="card", audiodev="sound")
         board.wait_for_sound(PATIENCE, after=len(board.sound()))
-
-
-def test_a_service_that_hangs(boot):
-    """systemd starts it again when it has shown no sign of life for 20 s."""
-    with boot(SYSTEMD) as board:
-        board.wait_for_sound(PATIENCE)
-        sound = len(board.sound())
-        board.wait_for_silence(PATIENCE)
-        board.wait_for_shell()
-        board.run("kill -STOP $(pidof duostory)")
-        board.wait_for_sound(PATIENCE, after=max(sound, len(board.sound())))
-        tells_a_story(board)
-        assert "NRestarts=1" in board.run("systemctl show --property NRestarts duostory")

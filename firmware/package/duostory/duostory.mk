@@ -53,9 +53,9 @@ define DUOSTORY_INSTALL_EAR
 	mkdir -p $(DUOSTORY_HEARING)
 	ln -sfn ../../../lib/libpocketsphinx.so $(DUOSTORY_HEARING)/libpocketsphinx.so
 	ln -sfn ../../pocketsphinx/model/en-us/en-us $(DUOSTORY_HEARING)/en-us
-	cd $(@D) && $(HOST_DIR)/bin/python3 -c 'import sys; from pathlib import Path; \
-		from duostory.hearing.grammar import Heard, write; \
-		write(Heard(Path("models/heard.txt")), *map(Path, sys.argv[1:]))' \
+	$(INSTALL) -D -m 0644 $(DUOSTORY_PKGDIR)/default \
+		$(TARGET_DIR)/etc/profile.d/duostory.sh
+	$(HOST_DIR)/bin/python3 $(@D)/scripts/grammar \
 		$(STAGING_DIR)/$(POCKETSPHINX_MODEL)/cmudict-en-us.dict $(DUOSTORY_HEARING)
 endef
 DUOSTORY_POST_INSTALL_TARGET_HOOKS += DUOSTORY_INSTALL_EAR
@@ -76,6 +76,8 @@ endef
 define DUOSTORY_INSTALL_INIT_SYSTEMD
 	$(INSTALL) -D -m 0644 $(DUOSTORY_PKGDIR)/duostory.service \
 		$(TARGET_DIR)/usr/lib/systemd/system/duostory.service
+	$(INSTALL) -D -m 0644 $(DUOSTORY_PKGDIR)/60-duostory.rules \
+		$(TARGET_DIR)/usr/lib/udev/rules.d/60-duostory.rules
 	$(if $(BR2_PACKAGE_DUOSTORY_EAR),$(INSTALL) -D -m 0644 $(DUOSTORY_PKGDIR)/ear.conf \
 		$(TARGET_DIR)/usr/lib/systemd/system/duostory.service.d/ear.conf)
 endef
