@@ -232,14 +232,15 @@ def measure(simulate, folder: Path, mhz: float) -> None:
         print(f"{each.said.text:<34}{each.heard:<34}{each.sound:7.2f}{each.work:7.2f}{rate([each]):7.3f}"
               f"{each.noticed:9.2f}{each.known:7.2f}{each.answered:8.2f}{each.answer:7.2f}")
     print(f"""
-Seconds predicted at {mhz:g} MHz: sound that the recogniser was given; the processor's work on it, all and for a second; from the
-last sound until the end is noticed, until it is known what was said, until the answer sounds or a story begins; these three.
+Seconds predicted at {mhz:g} MHz: sound that the recogniser was given; the processor's work on it, all and for a second; from
+the last sound until the end is noticed, until it is known what was said, until the answer sounds or a story begins; and all.
 """)
     for name, answers in ("wishes", False), ("answers", True):
         some = [each for each in turns if each.said.answer is answers]
         times, rates = [each.answer for each in some], [rate([each]) for each in some]
-        print(f"{len(some)} {name}: {rate(some):.3f} s of work for a second of sound, at worst {max(rates):.3f}; answered after "
-              f"{statistics.median(times):.2f} s, at worst {max(times):.2f}; {max(each.behind for each in some):.2f} s behind at worst")
+        behind = max(each.behind for each in some)
+        print(f"{len(some)} {name}: {rate(some):.3f} s of work for a second of sound, at worst {max(rates):.3f}; answered "
+              f"after {statistics.median(times):.2f} s, at worst {max(times):.2f}; {behind:.2f} s behind at worst")
     after = sum(each.answered for each in turns) / sum(each.sound for each in turns)
     print(f"with what is done after the listening: {rate(turns) + after:.3f} s of work for a second of sound; in silence "
           f"{statistics.mean(silent) / BLOCK_S:.4f}\nto open the recogniser {max(opened):.2f} s; from the beginning of a story "
