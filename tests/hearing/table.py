@@ -11,6 +11,7 @@ from pathlib import Path
 
 from duostory.hearing.grammar import Command, Heard
 from duostory.hearing.pocketsphinx import Hypothesis, Recogniser
+from duostory.hearing.sources import BLOCK
 from duostory.models import data_dir
 from tests.hearing import sounds
 from tests.hearing.wishes import drawn
@@ -23,7 +24,9 @@ SEED = 6
 
 def hear(recogniser: Recogniser, sound) -> tuple[Hypothesis, Command | None]:
     recogniser.start()
-    recogniser.feed(sounds.pcm(sound))
+    pcm = sounds.pcm(sound)
+    for at in range(0, len(pcm), 2 * BLOCK):
+        recogniser.feed(pcm[at : at + 2 * BLOCK])
     hypothesis = recogniser.finish()
     return hypothesis, recogniser.meaning(hypothesis.text)
 
