@@ -152,6 +152,7 @@ class Conversation:
                 answer = self._understood(heard, ask)
                 if answer.command and answer.confident and answer.command.kind not in ("yes", "no"):
                     return answer
+                heard = answer = None  # nor is their sound kept
         return self._answer(ask)
 
     def _await_phrase(self) -> None:

@@ -124,8 +124,8 @@ class Dialogue:
     def _confirmed(self, answer: Answer) -> Generator[Ask, Answer, Command | None]:
         """The command, or the one that somebody wants instead; None for no.
 
-        At the first no to a wish, the same sound is understood anew, and at the second it is given up. The least certain subject
-        of what was refused is not heard again in this dialogue.
+        At the first no to a wish the same sound is understood anew, and at the second it is given up. The least certain
+        subject of what was refused is not heard again in this dialogue.
         """
         wished, instead, unclear, why = answer, False, 0, ""
         while unclear < UNCLEAR:
@@ -135,14 +135,14 @@ class Dialogue:
             kind, why = answer.command and answer.command.kind, ""
             if kind == "no":
                 self._refuse(wished)
-                wished = wished.otherwise(self._refused) if not instead else Answer(None)
+                if instead or command.kind != "story":
+                    return None
+                wished, instead, unclear = wished.otherwise(self._refused), True, 0
                 if not wished.command:
                     return None
-                instead, unclear = True, 0
-                continue
-            if kind == "yes" and answer.confident:
+            elif kind == "yes" and answer.confident:
                 return command
-            if kind in ("yes", None):
+            elif kind in ("yes", None):
                 unclear, why = unclear + 1, TEXTS["yes or no"]
             elif kind != "again":  # say it again, that means here
                 wished, instead = answer, False

@@ -18,7 +18,6 @@ _SIBILANTS = ("S", "Z", "SH", "ZH", "CH", "JH")
 _VOICELESS = ("P", "T", "K", "F", "TH")
 _WAYS = 4  # of saying a phrase, at most: more only cost time
 
-
 _Arc = tuple[int, int, float, str]  # from state, to state, probability, word or nothing
 
 
@@ -83,19 +82,19 @@ class Heard:
         *lines, end = grammar.read_text().splitlines()
         lines = [line for line in lines if self.subject(line.split(" ")[-1]) not in without
                  and (commands or not line.startswith(f"TRANSITION {_START} {_END} "))]
-        return "\n".join([*lines, *map(_line, self._offers(offered)), end, ""])
+        return "\n".join([*lines, *map(_line, self._offers(offered, without)), end, ""])
 
-    def _offers(self, offered: Sequence[str]) -> Iterator[_Arc]:
-        if not offered:
-            return
-        for phrase in self.places:
-            yield _START, _END, _OFFER / len(self.places), _one(phrase)
-        for article in ("a", "an", "the"):
-            yield _START, _OFFERED, _OFFER / 3, article
-        for offer in offered:
-            name = _one(offer.partition(" ")[2])
-            yield _START, _NAMED, _OFFER / len(offered), name
-            yield _OFFERED, _NAMED, 1 / len(offered), name
+    def _offers(self, offered: Sequence[str], without: Collection[str]) -> Iterator[_Arc]:
+        for place, offer in enumerate(offered):
+            article, _, name = offer.partition(" ")
+            if name in without:
+                continue
+            for phrase in (phrase for phrase in self.places if self.places[phrase] == place):
+                yield _START, _END, _OFFER / len(self.places), _one(phrase)
+            for word in (article, "the"):
+                yield _START, _OFFERED, _OFFER / 3, word
+            yield _START, _NAMED, _OFFER / 3, _one(name)
+            yield _OFFERED, _NAMED, 1 / 3, _one(name)
 
     def _typed(self, word: str) -> str:
         name = self._names.get(word, word)

@@ -352,8 +352,10 @@ class Recogniser:
         return _REST
 
     def reconsider(self, hypothesis: Hypothesis, without: Collection[str], offered: Sequence[str] = ()) -> Hypothesis:
-        """What the same sound may have been if it was a wish for a story, and about none of the subjects `without`. use() has to
-        be called before the next utterance."""
+        """What the same sound may have been if it was a wish for a story, and about none of the subjects `without`.
+
+        use() has to be called before the next utterance.
+        """
         self._mode = self._rest("wishes", without=without, offered=offered, commands=False)
         self.start()
         self.feed(hypothesis.pcm)
@@ -379,12 +381,13 @@ class Recogniser:
         self.catch_up()
         if not self._searching:
             return Hypothesis()
-        self._searching = False
         found, pcm = self._decoder.finish(), bytes(self._pcm)
+        self._searching = False
+        self._pcm.clear()
         # "wind(2)" is another way to say it
         words = [segment._replace(word=re.sub(r"\(\d+\)$", "", segment.word)) for segment in found if segment.word[0] not in "<(["]
         if not words:
-            return Hypothesis(pcm=pcm)
+            return Hypothesis()
         subjects = [(word.score / word.frames, name) for word in words if (name := self.heard.subject(word.word))]
         return Hypothesis(" ".join(word.word for word in words), min(subjects, default=(0.0, ""))[1],
                           partial(self._judge, found, pcm, self._mean), pcm)

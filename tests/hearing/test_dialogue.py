@@ -68,6 +68,8 @@ FROG, DOG = "A story about a frog. Yes?", "A story about a dog, then. Yes?"
      ["", FROG, f"Please say yes or no. {FROG}", WISH, "A story about a cat. Yes?", ""], ("story", "cat")),
     (["a frog | a dog", "no", "a cat | a duck", "no", "yes"],
      ["", FROG, DOG, "A story about a cat. Yes?", "A story about a duck, then. Yes?", ""], ("story", "duck")),
+    (["good night | a dog", "no", "a cat", "yes"], ["", "Shall I go to sleep? Yes?", WISH, "A story about a cat. Yes?", ""],
+     ("story", "cat")),
     (["a frog | nothing", "no", "a cat", "yes"], ["", FROG, WISH, "A story about a cat. Yes?", ""], ("story", "cat")),
     # the question again; an answer that is not understood, or not for certain, once and twice
     ([DRAGON, "again", "yes"], ["", STORY, STORY, ""], ("story", "dragon")),

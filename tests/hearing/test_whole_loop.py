@@ -1,5 +1,6 @@
 """The whole way: somebody speaks into a file, the robot hears, asks back and tells a story into a file."""
 
+import gc
 import json
 import re
 import wave
@@ -153,6 +154,36 @@ def test_nothing_that_is_heard_is_kept_unless_one_wants_that(tmp_path, speaker):
     # They hold what was said, and can be heard as a microphone is.
     result, lines = heard(tmp_path, *(f"--mic-file={tmp_path / path}" for path in kept), "--silent", "-s", "1", "-n", "40")
     assert lines == [STORY] and result.returncode == 0
+
+
+def test_no_sound_is_kept_between_two_talks(tmp_path, speaker, monkeypatch):
+    from duostory.hearing.buttons import Button
+    from duostory.hearing.conversation import Conversation
+    from duostory.hearing.dialogue import Dialogue
+    from duostory.hearing.listening import Listener
+    from duostory.hearing.pocketsphinx import Endpointer, Hypothesis, Recogniser
+    from duostory.hearing.sources import WavSource
+    from duostory.hearing.wake import WakePhrase
+    from duostory.page import Page
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    kept = []
+
+    class Pressed(Button):
+        """Pressed as soon as somebody waits for it, and looks what there is then."""
+
+        def pressed(self) -> bool:
+            return False
+
+        def wait(self, timeout: float | None = None) -> bool:
+            kept.append([each for each in gc.get_objects() if isinstance(each, Hypothesis)])
+            return True
+
+    listener = Listener(WavSource(speaker(DRAGON, "no", "no", DRAGON, "stop")), Endpointer())
+    dialogue = Dialogue(iter(()), str.format)
+    conversation = Conversation(listener, Recogniser, WakePhrase, dialogue, None, Page(), begin="push", button=Pressed())
+    assert conversation.next() is None and conversation.understood >= 4
+    assert kept == [[], []]  # before the one talk, and after it
 
 
 def test_a_folder_that_takes_no_recordings(tmp_path, speaker):
