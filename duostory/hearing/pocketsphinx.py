@@ -81,7 +81,7 @@ class _Decoder(Protocol):
     """A decoder with several searches over one dictionary. Raises StoryError where a file is missing or damaged."""
 
     def add(self, name: str, path: Path) -> None:
-        """Take the grammar in that file as the search `name`, which may be one that there is."""
+        """Take the grammar in that file as the search `name`, which may be one that there is. No utterance may have begun."""
 
     def mean(self, pcm: bytes) -> str:
         """The mean spectrum of `pcm`, which depends on the loudness and the room. No utterance may have begun."""
@@ -130,7 +130,6 @@ class _LibraryDecoder:
         for name, path in grammars.items():
             self.add(name, path)
         lib.ps_add_allphone_file(self._decoder, _PHONES.encode(), ffi.NULL)
-        lib.ps_activate_search(self._decoder, _PHONES.encode())  # mean() does not work without one
 
     def add(self, name: str, path: Path) -> None:
         lib = self._lib
@@ -141,6 +140,7 @@ class _LibraryDecoder:
 
     def mean(self, pcm: bytes) -> str:
         lib = self._lib
+        lib.ps_activate_search(self._decoder, _PHONES.encode())  # one that is there: add() may have replaced the last
         lib.ps_reinit_feat(self._decoder, self._ffi.NULL)  # or what was heard before would count as well
         lib.ps_start_utt(self._decoder)
         self._process(pcm, search=False, whole=True)
@@ -213,7 +213,6 @@ class _WheelDecoder:
             for name, path in grammars.items():
                 self.add(name, path)
             self._decoder.add_allphone_file(_PHONES, None)
-            self._decoder.activate_search(_PHONES)
         except (RuntimeError, ValueError) as error:
             raise StoryError(f"pocketsphinx cannot read {model}, {dictionary} or its grammars ({error})") from None
 
@@ -223,6 +222,7 @@ class _WheelDecoder:
         self._decoder.add_fsg(name, FsgModel.readfile(str(path), self._decoder.logmath, _WEIGHT))
 
     def mean(self, pcm: bytes) -> str:
+        self._decoder.activate_search(_PHONES)
         self._decoder.reinit_feat()
         self._decoder.start_utt()
         self._decoder.process_raw(pcm, True, True)
@@ -337,6 +337,7 @@ class Recogniser:
     def use(self, mode: str, without: Collection[str] = (), offered: Sequence[str] = ()) -> None:
         """Hear the commands of `mode`, but none of the subjects `without`, which have been refused; and most likely one of the
         wishes that were `offered`."""
+        self.start()
         self._mode = mode
         if without or offered:
             self._mode = self._rest(mode, without=without, offered=offered)
