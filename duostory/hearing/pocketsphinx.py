@@ -25,8 +25,9 @@ _LOG = _SHIFT * math.log(1.0001)  # and they are to this base
 # pocketsphinx, 1e-48, high voices lose their way as well.
 _SETTINGS = {"bestpath": 0, "allphone_ci": 1, "beam": 1e-60, "pbeam": 1e-60,
              "warp_type": "inverse_linear", "warp_params": "1.1"}
-_WEIGHT = 9.5  # of the grammar's probabilities against the sound
-_HEAD = 2 * 2 * RATE  # bytes, 2 s, of which the loudness and the room are known
+_WEIGHT = 6.5  # of the grammar's probabilities against the sound
+_HEAD = 3 * 2 * RATE  # bytes, 3 s, of which the loudness and the room are known
+_PIECE = 2 * RATE  # bytes that pocketsphinx is given at once: of more than 2.5 s it writes behind the end of a buffer
 _PACE = 3  # how much faster than the sound the search is at least
 _REST = "rest"  # the search for what is left after a refusal, or offered
 _PHONES = "phones"  # the search that takes any phones for what was said
@@ -399,13 +400,17 @@ class Recogniser:
             self._mean = self._decoder.mean(bytes(self._pcm))
             self._decoder.start(self._mode, self._mean)
             self._searching = True
-        if piece := bytes(self._pcm[self._at : self._at + most]):
-            self._decoder.feed(piece)
-            self._at += len(piece)
+        piece = bytes(self._pcm[self._at : self._at + most])
+        self._feed(piece)
+        self._at += len(piece)
+
+    def _feed(self, pcm: bytes) -> None:
+        for at in range(0, len(pcm), _PIECE):
+            self._decoder.feed(pcm[at : at + _PIECE])
 
     def _judge(self, found: list[Segment], pcm: bytes, mean: str) -> float:
         self._decoder.start(_PHONES, mean)
-        self._decoder.feed(pcm)
+        self._feed(pcm)
         phones = self._decoder.finish()
         return (sum(word.score for word in found) - sum(phone.score for phone in phones)) / (found[-1].last + 1)
 
