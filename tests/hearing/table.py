@@ -15,6 +15,7 @@ from pathlib import Path
 from duostory.hearing.dialogue import OFFERS, WISHES, YES_NO, Answer, Dialogue
 from duostory.hearing.grammar import Command, Heard
 from duostory.hearing.pocketsphinx import Hypothesis, Recogniser
+from duostory.hearing.sources import BLOCK
 from duostory.models import data_dir
 from tests.hearing import sounds
 from tests.hearing.wishes import drawn
@@ -28,7 +29,9 @@ Subjects = tuple[str, ...]
 
 def hear(recogniser: Recogniser, sound) -> tuple[Hypothesis, Command | None]:
     recogniser.start()
-    recogniser.feed(sounds.pcm(sound))
+    pcm = sounds.pcm(sound)
+    for at in range(0, len(pcm), 2 * BLOCK):
+        recogniser.feed(pcm[at : at + 2 * BLOCK])
     hypothesis = recogniser.finish()
     return hypothesis, recogniser.meaning(hypothesis.text)
 
