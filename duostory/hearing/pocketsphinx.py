@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from duostory import StoryError
-from duostory.hearing.grammar import MODES, Heard
+from duostory.hearing.grammar import FREE, MODES, Heard
 from duostory.hearing.sources import BLOCK, RATE
 
 _HELP = (
@@ -22,6 +22,8 @@ _LOG = _SHIFT * math.log(1.0001)  # and they are to this base
 # The best path through the lattice of words may be one that the grammar does not have, so the search's own is taken.
 # All sounds are rated in every frame, so that what two searches find can be compared.
 _SETTINGS = {"bestpath": 0, "compallsen": 1, "allphone_ci": 1}
+# For free wishes: the weights of the language model and how far the search looks, chosen by other sentences and voices.
+_FREE = {"lw": 8.0, "bestpath": 1, "fwdflat": 0}
 _WEIGHT = 6.5  # of the grammar's probabilities against the sound
 _REST = "rest"  # the search for what has not been refused
 _PHONES = "phones"  # the search that takes any phones for what was said
@@ -39,7 +41,7 @@ class Hypothesis:
     """What was heard. `text` is the recogniser's own, for Recogniser.meaning(); empty where it is no command.
 
     `score` says how well the worst word fits: how much likelier its sound is as that word than as any phones at all, a
-    natural logarithm for each 10 ms, about 0 to -10; None without text. `confident` is whether that is enough to go by,
+    natural logarithm for each 10 ms, about 0 to -10; None without text and for free wishes. `confident` is whether that is enough to go by,
     `weakest` the subject of a wish that fits least, or "". These three take as long as finish() did, the first time that
     one is asked for, and only while the recogniser is open.
     """
@@ -82,6 +84,9 @@ class _Decoder(Protocol):
     def add(self, name: str, path: Path) -> None:
         """Take the grammar in that file as the search `name`, which may be one that there is."""
 
+    def add_language(self, name: str, path: Path) -> None:
+        """Take the language model in that file as the search `name`; grammars are to be added before."""
+
     def decode(self, search: str, pcm: bytes) -> list[Segment]:
         """What `search` finds in `pcm`, silences and all; nothing where no path ends with the sound."""
 
@@ -112,9 +117,7 @@ class _LibraryDecoder:
         lib.ps_config_set_str(config, b"dict", os.fsencode(dictionary))
         lib.ps_config_set_str(config, b"lm", ffi.NULL)
         lib.ps_config_set_str(config, b"loglevel", b"FATAL")
-        for name, value in _SETTINGS.items():
-            setter = lib.ps_config_set_int if isinstance(value, int) else lib.ps_config_set_float
-            setter(config, name.encode(), value)
+        self._set(config, _SETTINGS)
         self._decoder = lib.ps_init(config)
         if not self._decoder:
             raise StoryError(f"pocketsphinx cannot read {model} or {dictionary}")
@@ -128,6 +131,19 @@ class _LibraryDecoder:
         if not grammar or lib.ps_add_fsg(self._decoder, name.encode(), grammar) < 0:
             raise StoryError(f"pocketsphinx cannot read the grammar {path}")
         lib.fsg_model_free(grammar)
+
+    def add_language(self, name: str, path: Path) -> None:
+        config = self._lib.ps_get_config(self._decoder)
+        self._set(config, _FREE)
+        added = self._lib.ps_add_lm_file(self._decoder, name.encode(), os.fsencode(path))
+        self._set(config, _SETTINGS)
+        if added < 0:
+            raise StoryError(f"pocketsphinx cannot read the language model {path}")
+
+    def _set(self, config, settings: dict[str, int | float]) -> None:
+        for name, value in settings.items():
+            setter = self._lib.ps_config_set_int if isinstance(value, int) else self._lib.ps_config_set_float
+            setter(config, name.encode(), value)
 
     def decode(self, search: str, pcm: bytes) -> list[Segment]:
         ffi, lib = self._ffi, self._lib
@@ -193,6 +209,18 @@ class _WheelDecoder:
 
         self._decoder.add_fsg(name, FsgModel.readfile(str(path), self._decoder.logmath, _WEIGHT))
 
+    def add_language(self, name: str, path: Path) -> None:
+        self._set(_FREE)
+        try:
+            self._decoder.add_lm_file(name, str(path))
+        except (RuntimeError, ValueError) as error:
+            raise StoryError(f"pocketsphinx cannot read the language model {path} ({error})") from None
+        self._set(_SETTINGS)
+
+    def _set(self, settings: dict[str, int | float]) -> None:
+        for name, value in settings.items():
+            self._decoder.config[name] = value
+
     def decode(self, search: str, pcm: bytes) -> list[Segment]:
         self._decoder.activate_search(search)
         self._decoder.start_utt()
@@ -200,8 +228,8 @@ class _WheelDecoder:
         self._decoder.end_utt()
         if not self._decoder.hyp():
             return []
-        return [Segment(found.word, found.start_frame, found.end_frame, _SHIFT * math.log(found.ascore))
-                for found in self._decoder.seg()]
+        return [Segment(found.word, found.start_frame, found.end_frame,
+                        _SHIFT * math.log(found.ascore) if found.ascore else -math.inf) for found in self._decoder.seg()]
 
     def close(self) -> None:
         del self._decoder
@@ -266,7 +294,7 @@ def _grammars(heard: Heard, data: Path) -> Path:
 
 
 class Recogniser:
-    """Hears commands of one mode at a time, one of MODES, at first "wishes".
+    """Hears commands of one mode at a time, one of MODES, at first "wishes", or where it is opened for them "free" wishes.
 
     An utterance is start(), feed() any number of times, and finish(). It is understood when it is over: its loudness and
     the room it is in are known only then, and to be without them costs as many errors as noise does.
@@ -278,22 +306,28 @@ class Recogniser:
         """Raises what the constructor would raise where there is no pocketsphinx, without loading its model."""
         _open()
 
-    def __init__(self) -> None:
+    def __init__(self, *, free: bool = False) -> None:
         from duostory.models import data_dir
 
         library, data = _open()
         self.heard = heard = Heard(data_dir() / "heard.txt")
         self.meaning = heard.meaning
         self._folder = folder = _grammars(heard, data)
-        self._decoder = library.decoder(data / "en-us", folder / "words.dict",
+        self._decoder = library.decoder(data / "en-us", folder / ("free.dict" if free else "words.dict"),
                                         {mode: folder / f"{mode}.fsg" for mode in MODES})
+        if free:
+            from duostory.hearing.free import FreeWords
+
+            self._free = FreeWords(data_dir() / "free.txt", heard)
+            self._decoder.add_language(FREE, self._free.language)
         self._pcm = bytearray()
         self.use("wishes")
 
     def use(self, mode: str, without: Collection[str] = ()) -> None:
-        """Hear the commands of `mode`, but none of the subjects `without`, which have been refused."""
+        """Hear the commands of `mode`, but none of the subjects `without`, which have been refused; free wishes may name all."""
         self._mode = mode
-        if without:
+        self.meaning = self._free.meaning if mode == FREE else self.heard.meaning
+        if without and mode != FREE:
             self._mode = _REST
             file = os.memfd_create(_REST)  # pocketsphinx wants a file
             try:
@@ -316,7 +350,7 @@ class Recogniser:
         for number, word in enumerate(words):  # "wind(2)" is another way to say it
             words[number] = word._replace(word=re.sub(r"\(\d+\)$", "", word.word))
         text = " ".join(word.word for word in words)
-        return Hypothesis(text, partial(self._judge, words, pcm) if words else None)
+        return Hypothesis(text, partial(self._judge, words, pcm) if words and self._mode != FREE else None)
 
     def _judge(self, words: list[Segment], pcm: bytes) -> tuple[float, str]:
         """How well the worst word fits, and the subject that fits least."""
