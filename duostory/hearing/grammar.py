@@ -136,8 +136,10 @@ def write(heard: Heard, dictionary: Path, folder: Path) -> None:
 
 
 def free_words(heard: Heard) -> set[str]:
-    """The words of free wishes, a word a line of free.txt beside the list."""
-    return {line.partition(" ")[0].lower() for line in _free(heard).read_text(encoding="utf-8").splitlines()}
+    """The words of free wishes, a word a line of free.txt beside the list; none if there is no such file."""
+    path = _free(heard)
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return {line.partition(" ")[0].lower() for line in lines}
 
 
 def _free(heard: Heard) -> Path:
@@ -236,7 +238,7 @@ def made(heard: Heard, dictionary: Path) -> Path:
         raise StoryError("there is no home folder to keep the grammar in: set XDG_CACHE_HOME to a folder")
     digest = hashlib.sha256()
     try:
-        for path in (heard.path, _free(heard), dictionary, Path(__file__)):
+        for path in (heard.path, *filter(Path.exists, [_free(heard)]), dictionary, Path(__file__)):
             digest.update(path.read_bytes())
         folder = Path(cache, "hearing", digest.hexdigest()[:16])
         if folder.is_dir():

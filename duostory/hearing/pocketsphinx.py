@@ -23,7 +23,7 @@ _LOG = _SHIFT * math.log(1.0001)  # and they are to this base
 # All sounds are rated in every frame, so that what two searches find can be compared.
 _SETTINGS = {"bestpath": 0, "compallsen": 1, "allphone_ci": 1}
 # For free wishes: the weights of the language model and how far the search looks, chosen by other sentences and voices.
-_FREE = {"lw": 8.0, "bestpath": 1, "fwdflat": 0}
+_FREE = {"lw": 8.0, "bestpath": 1, "fwdflat": 0, "maxhmmpf": 1000, "maxwpf": 10}
 _WEIGHT = 6.5  # of the grammar's probabilities against the sound
 _REST = "rest"  # the search for what has not been refused
 _PHONES = "phones"  # the search that takes any phones for what was said
