@@ -86,7 +86,8 @@ def vocabulary(stories: list[str], subjects: Subjects, heard: Heard, gate: Gate)
         "like": Counter({word: n for word, n in quality.items() if n >= max(10, 0.05 * uses[word])}),
         "do": Counter({word: n for word, n in Counter(CAN_BE_DONE.findall(text)).items()
                        if n >= 8 and word not in nouns - BOTH | NO_VERB}),
-        "did": Counter({word: n for word, n in Counter(WAS_DONE.findall(text)).items() if n >= 8 and word not in nouns | NO_VERB}),
+        "did": Counter({word: n for word, n in Counter(WAS_DONE.findall(text)).items()
+                        if n >= 8 and word not in nouns | NO_VERB}),
         "compound": Counter(subject.name for subject in heard.subjects if " " in subject.name),
     }
     return {kind: Counter({word: n for word, n in words.items() if not gate.unwanted(word)}) for kind, words in kinds.items()}
@@ -113,11 +114,12 @@ RULES = {
     "named": {"named": 1, "called": 1},
     "does": {"could not {do}": 2, "could {do}": 1, "can {do}": 1, "did not {do}": 1, "did not want to {do}": 1,
              "wanted to {do}": 1, "wanted to be {like}": 0.5, "wanted to be a {somebody}": 0.5, "loved to {do}": 1,
-             "liked to {do}": 1, "likes to {do}": 1, "learned to {do}": 1, "loved {what}": 1, "liked {what}": 1, "likes {what}": 1,
-             "wanted {what}": 1, "wants {what}": 1, "was {like}": 2, "was very {like}": 1, "is {like}": 1,
-             "was afraid of {what}": 1, "is afraid of {what}": 1, "was scared of {what}": 1, "had {what}": 1, "had no {many}": 1,
-             "lost {what}": 2, "found {what}": 1, "lived in {what}": 1, "{did} {what}": 3, "{did} too many {many}": 1,
-             "{did} in {what}": 1, "{did} to {what}": 1, "{did} away": 1, "went to {what}": 1, "was stuck in {what}": 1,
+             "liked to {do}": 1, "likes to {do}": 1, "learned to {do}": 1, "loved {what}": 1, "liked {what}": 1,
+             "likes {what}": 1, "wanted {what}": 1, "wants {what}": 1, "was {like}": 2, "was very {like}": 1, "is {like}": 1,
+             "was afraid of {what}": 1, "is afraid of {what}": 1, "was scared of {what}": 1, "had {what}": 1,
+             "had no {many}": 1, "lost {what}": 2, "found {what}": 1, "lived in {what}": 1, "{did} {what}": 3,
+             "{did} too many {many}": 1, "{did} in {what}": 1, "{did} to {what}": 1, "{did} away": 1,
+             "went to {what}": 1, "was stuck in {what}": 1,
              "was lost in {what}": 1, "made friends with {who}": 1},
 }  # fmt: skip
 LONGEST = 6  # words that are taken from a clause of a story
@@ -128,7 +130,8 @@ class Wishes:
 
     def __init__(self, words: dict[str, Counter], flatness: float, rng: random.Random) -> None:
         self._rng = rng
-        ways = RULES | {kind: {word: count**flatness for word, count in sorted(counts.items())} for kind, counts in words.items()}
+        drawn = {kind: {word: count**flatness for word, count in sorted(counts.items())} for kind, counts in words.items()}
+        ways = RULES | drawn
         self._ways = {name: (list(each), list(accumulate(each.values()))) for name, each in ways.items()}
 
     def of(self, rule: str) -> str:
@@ -142,7 +145,8 @@ class Wishes:
         """From "she lost her ball" to "a girl who lost her ball", and from "he saw a frog in a tree" to "a frog in a tree"."""
         for words in clauses(story):
             words = words[words[0] in ("then", "but", "so", "and", "soon"):]
-            if 2 <= len(words) <= LONGEST + 1 and words[0] in ("he", "she", "they", "it") and words[1] not in NO_VERB - {"was", "were"}:
+            if 2 <= len(words) <= LONGEST + 1 and words[0] in ("he", "she", "they", "it") \
+                    and words[1] not in NO_VERB - {"was", "were"}:
                 yield f"{self.of('who')} {self.of('that')} {' '.join(words[1:])}"
             for at, word in enumerate(words[1:-1], 1):
                 if word in ("a", "an", "the", "two") and len(words) - at <= LONGEST:

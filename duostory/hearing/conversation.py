@@ -150,9 +150,10 @@ class Conversation:
         elif self._begin == "voice":
             listed = ask._replace(listen_for=WISHES)  # of a free wish one never knows how certain it is
             while (heard := self._listen(listed, ROUND_S)).ended != "button":
-                answer = self._understood(heard)
+                answer = self._understood(heard, ask)
                 if answer.command and answer.confident and answer.command.kind not in ("yes", "no"):
                     return answer
+                heard = answer = None  # nor is their sound kept
         return self._answer(ask)
 
     def _await_phrase(self) -> None:
@@ -172,13 +173,13 @@ class Conversation:
         if self.unanswered:
             self._page.event("confirm", text=ask.text)
         self.say(ask.text, "listening")
-        answer = self._understood(self._listen(ask, ANSWER_S if self.unanswered else BEGIN_S))
+        answer = self._understood(self._listen(ask, ANSWER_S if self.unanswered else BEGIN_S), ask)
         self.unanswered = False
         return answer
 
     def _listen(self, ask: Ask, timeout: float) -> Heard:
         recogniser = self._need_recogniser()
-        recogniser.use(ask.listen_for, ask.without)
+        recogniser.use(ask.listen_for, ask.without, ask.offered)
         pause = ANSWER_PAUSE_S if ask.listen_for == YES_NO else PAUSE_S
         if self._button:
             self._button.pressed()  # before, while the robot spoke: that is past
@@ -209,12 +210,12 @@ class Conversation:
                 return
         raise StoryError(f"{gone} and was not back within {AWAY_S / 60:g} minutes")
 
-    def _understood(self, heard: Heard) -> Answer:
+    def _understood(self, heard: Heard, ask: Ask) -> Answer:
         """What is meant."""
         hypothesis, level = heard.hypothesis, heard.level.verdict
         if not hypothesis and heard.ended == "button":
             return Answer(Command("stop"))
-        command = self._recogniser.meaning(hypothesis.text) if hypothesis else None
+        command = self._recogniser.meaning(hypothesis.text, ask.offered) if hypothesis else None
         if hypothesis:
             text = hypothesis.text.replace("_", " ")
             self._page.event("heard", text=text, command=command and command.kind,
@@ -229,7 +230,7 @@ class Conversation:
         # What is so quiet and makes no sense may be the room alone.
         voice = bool(hypothesis) and (command is not None or level != "quiet")
         answer = _Answer(command, voice, level=level)
-        answer.hypothesis = hypothesis
+        answer.hypothesis, answer.recogniser, answer.offered = hypothesis, self._recogniser, ask.offered
         return answer
 
     def _need_recogniser(self) -> Recogniser:
@@ -253,6 +254,12 @@ class _Answer(Answer):
     @property
     def weakest(self) -> str:
         return self.hypothesis.weakest
+
+    def otherwise(self, without: tuple[str, ...]) -> Answer:
+        hypothesis = self.recogniser.reconsider(self.hypothesis, without, self.offered)
+        answer = _Answer(self.recogniser.meaning(hypothesis.text, self.offered))
+        answer.hypothesis = hypothesis
+        return answer
 
 
 class _Over(Exception):

@@ -30,6 +30,7 @@ TEXTS = {
     "ready voice": "I am ready. Say: tell me a story about a dragon.",
     "ready wake": "I am ready. Say: hey robot. Then tell me what the story is about.",
     "story?": "A story about {what}. Yes?",
+    "instead?": "A story about {what}, then. Yes?",
     "surprise?": "A surprise story. Yes?",
     "again?": "The last story again. Yes?",
     "good night?": "Shall I go to sleep? Yes?",
@@ -61,12 +62,15 @@ class Answer(NamedTuple):
     confident: bool = True
     level: str = "fine"  # of the sound: "fine", "quiet", "clipped" or "silent"
     weakest: str = ""  # the subject of a wish that is the least certain one
+    # What the same sound may be if it is a wish, and about none of these subjects. May take as long as to understand it did.
+    otherwise: Callable[[tuple[str, ...]], Answer] = lambda without: Answer(None)
 
 
 class Ask(NamedTuple):
     text: str  # to say first; perhaps nothing
     listen_for: str  # WISHES, YES_NO or FREE
     without: tuple[str, ...] = ()  # subjects that have been refused, and that nobody wants to hear of again
+    offered: tuple[str, ...] = ()  # wishes that `text` names ("a dragon"), of which one is likely to be the answer
 
 
 class Done(NamedTuple):
@@ -99,10 +103,11 @@ class Dialogue:
 
     def _wish(self) -> Generator[Ask, Answer, Done]:
         self._refused: tuple[str, ...] = ()
+        offered: tuple[str, ...] = ()
         text, question = "", TEXTS["wish"]  # an earcon asks the first time
         for failures in range(1, FAILURES + 2):
             free = self._free and failures <= FAILURES
-            answer = yield from self._ask(text, question, FREE if free else WISHES)
+            answer = yield from self._ask(text, question, FREE if free else WISHES, offered)
             command, why = answer.command, ""
             if command is None or command.kind in ("yes", "no"):  # which are no wishes
                 command, why = None, TEXTS["clipped" if answer.level == "clipped" else "not understood"]
@@ -111,40 +116,52 @@ class Dialogue:
             if command:
                 return Done(TEXTS.get(command.kind, ""), command)
             if failures == FAILURES:
-                question = self._offer()
+                offered = self._offer()
+                question = TEXTS["offer"].format(what="{}, {} and {}".format(*offered))
             text = _join(why, question)
         return Done(_join(why, TEXTS["surprise"]), Command("surprise"))
 
-    def _offer(self) -> str:
-        wanted = (offer for offer in self._offers if not offer.endswith(self._refused))
-        first, second, third = islice(wanted, 3)
-        return TEXTS["offer"].format(what=f"{first}, {second} and {third}")
+    def _offer(self) -> tuple[str, ...]:
+        return tuple(islice((offer for offer in self._offers if not offer.endswith(self._refused)), 3))
 
     def _confirmed(self, answer: Answer) -> Generator[Ask, Answer, Command | None]:
-        """The command, or the one that somebody wants instead; None for no, and then its least certain subject is not heard
-        again in this dialogue."""
-        wished, command, unclear, why = answer, answer.command, 0, ""
+        """The command, or the one that somebody wants instead; None for no.
+
+        At the first no to a wish the same sound is understood anew, and at the second it is given up. The least certain
+        subject of what was refused is not heard again in this dialogue.
+        """
+        wished, instead, unclear, why = answer, False, 0, ""
         while unclear < UNCLEAR:
-            question = TEXTS[f"{command.kind}?"].format(what=command.text)
+            command = wished.command
+            question = TEXTS["instead?" if instead else f"{command.kind}?"].format(what=command.text)
             answer = yield from self._ask(_join(why, question), question, YES_NO)
             kind, why = answer.command and answer.command.kind, ""
             if kind == "no":
-                weakest = wished.weakest  # only now: it may take as long to find out as the wish
-                self._refused += (weakest,) if weakest else ()
-                return None
-            if kind == "yes" and answer.confident:
+                self._refuse(wished)
+                if instead or command.kind != "story":
+                    return None
+                wished, instead, unclear = wished.otherwise(self._refused), True, 0
+                if not wished.command:
+                    return None
+            elif kind == "yes" and answer.confident:
                 return command
-            if kind in ("yes", None):
+            elif kind in ("yes", None):
                 unclear, why = unclear + 1, TEXTS["yes or no"]
             elif kind != "again":  # say it again, that means here
-                wished, command = answer, answer.command
+                wished, instead = answer, False
         return None
 
-    def _ask(self, text: str, question: str, listen_for: str) -> Generator[Ask, Answer, Answer]:
+    def _refuse(self, wished: Answer) -> None:
+        subjects = wished.command.subjects
+        weakest = wished.weakest if len(subjects) > 1 else "".join(subjects)  # it may take as long to find out as the wish
+        self._refused += (weakest,) if weakest else ()
+
+    def _ask(self, text: str, question: str, listen_for: str,
+             offered: tuple[str, ...] = ()) -> Generator[Ask, Answer, Answer]:
         """Say `text` and return what is answered to it, if need be to `question` at the second time of asking."""
         asked_again = False
         while True:
-            answer = yield Ask(text, listen_for, self._refused)
+            answer = yield Ask(text, listen_for, self._refused, offered)
             kind = answer.command and answer.command.kind
             if not answer.voice:
                 if asked_again or answer.level == "silent":

@@ -4,13 +4,14 @@ So much of what is heard then is wrong in small words that only things are taken
 is a wish for the dragon and a coin.
 """
 
-import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from duostory import StoryError
 from duostory.hearing.grammar import Command, Heard, takes_an
 
 MOST = 4  # things; the story model was trained with no more
+_ARTICLES = frozenset("a an the two three his her their my".split())
 _DULL = frozenset("story time day one thing way".split())  # which are in every other wish or story, and say nothing
 
 
@@ -30,18 +31,25 @@ class FreeWords:
         things = [word for line in lines if (word := line.removesuffix(" n")) != line or word[:1].isupper()]
         things += [form for subject in heard.subjects for form in (subject.name, subject.plural) if form]
         self._things = {thing.lower(): thing for thing in things if thing.lower() not in _DULL}
-        names = "|".join(sorted(self._things, key=len, reverse=True))  # the longest first: a polar bear is not a bear
-        # An article belongs to a thing even if there is another word between them, "an old coin".
-        self._find = re.compile(rf"(?:\b(an?|the|two|three|his|her|their|my) (?:(?!(?:{names})\b)\w+ )?)?\b({names})\b")
 
-    def meaning(self, text: str) -> Command | None:
-        """A command, or a wish for the first things that are named; None where there are none."""
-        if (command := self._heard.meaning(text)) and command.kind != "story":
+    def meaning(self, text: str, offered: Sequence[str] = ()) -> Command | None:
+        """A command, or a wish for the first things that are named; None where there are none. For `offered` see
+        Heard.meaning()."""
+        if (command := self._heard.meaning(text, offered)) and command.kind != "story":
             return command
         wishes: dict[str, str] = {}
-        for article, word in self._find.findall(text.replace("_", " ")):
-            thing = self._things[word]
-            wishes.setdefault(thing, _phrase(article, thing))  # the first time counts
+        words, article, between = text.replace("_", " ").split(), "", 0
+        while words:
+            size = next((n for n in (2, 1) if " ".join(words[:n]) in self._things), 0)  # a polar bear is not a bear
+            if size:
+                thing = self._things[" ".join(words[:size])]
+                wishes.setdefault(thing, _phrase(article, thing))  # the first time counts
+                article = ""
+            elif words[0] in _ARTICLES:
+                article, between = words[0], 0
+            elif (between := between + 1) > 1:  # "an old coin": an article belongs to a thing behind one other word
+                article = ""
+            words = words[size or 1 :]
         *others, last = list(wishes.values())[:MOST] or [""]
         if not last:
             return None

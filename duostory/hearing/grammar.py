@@ -1,7 +1,7 @@
 """What can be said to the robot: from the list models/heard.txt to a grammar and a dictionary, and back to a meaning."""
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +9,7 @@ from duostory import StoryError
 
 WISH = "WISH"  # stands in the list for the subjects
 KINDS = ("story", "surprise", "again", "stop", "louder", "softer", "good night", "yes", "no")
+PLACES = ("first", "second", "third")  # of what is offered
 # What is listened for, and how likely are commands there, and wishes for a story. One may answer a question with another wish:
 # a grammar without any would take one in ten for a yes.
 MODES = {"wishes": (0.1, 0.6), "yes-no": (0.7, 0.3)}
@@ -18,6 +19,8 @@ FREE = "free"  # the mode of free wishes, which has a language model in place of
 _SIBILANTS = ("S", "Z", "SH", "ZH", "CH", "JH")
 _VOICELESS = ("P", "T", "K", "F", "TH")
 _WAYS = 4  # of saying a phrase, at most: more only cost time
+
+_Arc = tuple[int, int, float, str]  # from state, to state, probability, word or nothing
 
 
 class Command(NamedTuple):
@@ -43,9 +46,10 @@ class Heard:
             sections = _sections(path)
         except OSError as error:
             raise StoryError(f"cannot read the list of what can be said, {path}: {error.strerror}") from error
-        missing = [kind for kind in (*KINDS, "articles", "subjects") if not sections.get(kind)]
-        if missing or len(sections) > len(KINDS) + 2:
-            raise StoryError(f"{path} must have the sections {', '.join([*KINDS, 'articles', 'subjects'])}")
+        needed = (*KINDS, *PLACES, "articles", "subjects")
+        if sections.keys() != set(needed) or not all(sections.values()):
+            raise StoryError(f"{path} must have the sections {', '.join(needed)}")
+        self.places = {phrase: place for place, name in enumerate(PLACES) for phrase in sections.pop(name)}
         self.articles = sections.pop("articles")
         self.subjects = [_subject(line) for line in sections.pop("subjects")]
         self.phrases = sections
@@ -55,9 +59,12 @@ class Heard:
         # The longest first: a polar bear is not a bear.
         self._find = re.compile(rf"\b(?:{'|'.join(sorted(self._names, key=len, reverse=True))})\b")
 
-    def meaning(self, text: str) -> Command | None:
-        """What a recognised text means; None where it is none of the list's phrases."""
+    def meaning(self, text: str, offered: Sequence[str] = ()) -> Command | None:
+        """What a recognised text means, as an answer to three wishes that were `offered`, if any; None where it is none of the
+        list's phrases."""
         text = text.replace("_", " ")
+        if offered and text in self.places:
+            text = offered[self.places[text]]
         if kind := self._kinds.get(text):
             return Command(kind)
         lead = max((lead for lead in self.leads if f"{text} ".startswith(lead)), key=len)
@@ -71,10 +78,25 @@ class Heard:
         """The subject that a word of a recognised text is, if it is one."""
         return self._names.get(word.replace("_", " "))
 
-    def without(self, grammar: Path, subjects: Collection[str]) -> str:
-        """The text of that grammar, without the words for these subjects."""
-        lines = grammar.read_text().splitlines()
-        return "\n".join(line for line in lines if self.subject(line.split(" ")[-1]) not in subjects) + "\n"
+    def changed(self, grammar: Path, *, without: Collection[str] = (), offered: Sequence[str] = (),
+                commands: bool = True) -> str:
+        """The text of that grammar `without` the words for these subjects, and perhaps the commands; with what is `offered`."""
+        *lines, end = grammar.read_text().splitlines()
+        lines = [line for line in lines if self.subject(line.split(" ")[-1]) not in without
+                 and (commands or not line.startswith(f"TRANSITION {_START} {_END} "))]
+        return "\n".join([*lines, *map(_line, self._offers(offered, without)), end, ""])
+
+    def _offers(self, offered: Sequence[str], without: Collection[str]) -> Iterator[_Arc]:
+        for place, offer in enumerate(offered):
+            article, _, name = offer.partition(" ")
+            if name in without:
+                continue
+            for phrase in (phrase for phrase in self.places if self.places[phrase] == place):
+                yield _START, _END, _OFFER / len(self.places), _one(phrase)
+            for word in (article, "the"):
+                yield _START, _OFFERED, _OFFER / 3, word
+            yield _START, _NAMED, _OFFER / 3, _one(name)
+            yield _OFFERED, _NAMED, 1 / 3, _one(name)
 
     def _typed(self, word: str) -> str:
         name = self._names.get(word, word)
@@ -121,13 +143,12 @@ def write(heard: Heard, dictionary: Path, folder: Path) -> None:
     A phrase is one word to the recogniser ("tell_me_a_story_about"): that halves its memory and its work.
     Raises StoryError where neither the list nor the dictionary says how a word is spoken.
     """
-    words = set()
+    words = {_one(phrase) for phrase in heard.places}
     for mode, shares in MODES.items():
         arcs = list(_arcs(heard, shares))
         words.update(word for *_, word in arcs if word)
-        lines = [f"TRANSITION {start} {end} {weight:.6f} {word}".rstrip() for start, end, weight, word in arcs]
         states = f"NUM_STATES {_STATES}\nSTART_STATE {_START}\nFINAL_STATE {_END}"
-        (folder / f"{mode}.fsg").write_text("\n".join([f"FSG_BEGIN {mode}", states, *lines, "FSG_END", ""]))
+        (folder / f"{mode}.fsg").write_text("\n".join([f"FSG_BEGIN {mode}", states, *map(_line, arcs), "FSG_END", ""]))
     spoken = _Spoken(heard, dictionary)
     lines = "".join(spoken.lines(word) for word in sorted(words))
     (folder / "words.dict").write_text(lines)
@@ -146,17 +167,22 @@ def _free(heard: Heard) -> Path:
     return heard.path.with_name("free.txt")
 
 
-_STATES = 8
-_START, _ASKED, _NAMING_A, _NAMING_AN, _NAMING_ANY, _NAMING_MANY, _NAMED, _END = range(_STATES)
+def _line(arc: _Arc) -> str:
+    start, end, weight, word = arc
+    return f"TRANSITION {start} {end} {weight:.6f} {word}".rstrip()
+
+
+_STATES = 9
+_START, _ASKED, _NAMING_A, _NAMING_AN, _NAMING_ANY, _NAMING_MANY, _NAMED, _OFFERED, _END = range(_STATES)
 _AFTER = {"a": _NAMING_A, "an": _NAMING_AN, "two": _NAMING_MANY}  # articles that not every word can follow
 
 # Probabilities, found by trying on spoken wishes. A wish that nothing leads to, and a second subject, must be clearly spoken:
 # a few short words fit to nearly everything.
 _BARE, _ARTICLE, _NO_ARTICLE, _AND, _PLEASE = 0.003, 0.9, 0.1, 0.03, 0.05
+_OFFER = 0.3  # of each way to take one of three; more than is left for it, so that all else must be clearly spoken
 
 
-def _arcs(heard: Heard, shares: tuple[float, float]) -> Iterator[tuple[int, int, float, str]]:
-    """(from state, to state, probability, word or nothing)"""
+def _arcs(heard: Heard, shares: tuple[float, float]) -> Iterator[_Arc]:
     commands, stories = shares
     phrases = [phrase for kind in KINDS if kind != "story" for phrase in heard.phrases[kind]]
     for phrase in phrases:

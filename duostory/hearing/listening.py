@@ -44,9 +44,9 @@ class Heard:
 class Listener:
     """Listens on `source`, which it flushes first: what was captured while the robot spoke is not heard.
 
-    Times are in seconds of sound, so that a file is heard as a microphone is. The recogniser makes up its mind as soon as one
-    ceases; should one go on within the pause, it hears all of it anew. With `keep` the sound of each Heard is in its pcm;
-    otherwise nothing is kept. `meter` is shown meanwhile; `button` ends the listening.
+    Times are in seconds of sound, so that a file is heard as a microphone is. The recogniser catches up as soon as one ceases,
+    and makes up its mind when one has not gone on within the pause. With `keep` the sound of each Heard is in its pcm; otherwise
+    nothing is kept. `meter` is shown meanwhile; `button` ends the listening.
     """
 
     def __init__(self, source: Source, endpointer: Endpointer, *, meter: Meter | None = None,
@@ -57,31 +57,32 @@ class Listener:
                pause: float = PAUSE_S, button: Button | None = None, light: Light | None = None) -> Heard:
         """Wait at most `timeout` for one to begin, and hear at most `longest` of it. Raises DeviceGone, StoryError.
 
-        `light` is on meanwhile, and blinks once the recogniser makes up its mind.
+        `light` is on meanwhile, and blinks once the recogniser catches up.
         """
         if light:
             light.on()
-        level, given, hypothesis, ended = Level(), bytearray(), None, ""
+        level, given, ended = Level(), bytearray(), ""
         lead = _lead()
         at, begun, ceased = 0.0, 0.0, 0.0  # now, since when one speaks, and has been silent; 0: not
         for block, speaks in self._blocks(level, button):
             at += SECONDS
             lead.append(block)
             if speaks:
-                sound = b"".join(lead)
-                given += sound
-                lead.clear()
-                if ceased or not begun:  # or goes on after all
+                if not begun:
                     recogniser.start()
-                    sound = bytes(given)
-                    if ceased and light:
-                        light.on()
+                elif ceased and light:  # one goes on after all
+                    light.on()
+                sound = b"".join(lead)
+                lead.clear()
                 recogniser.feed(sound)
+                if self._keep:
+                    given += sound
                 begun, ceased = begun or at, 0.0
             elif begun and not ceased:
                 if light:
                     light.blink()
-                ceased, hypothesis = at, recogniser.finish()  # while one may still go on: it takes its time
+                ceased = at
+                recogniser.catch_up()  # while one may still go on: it takes its time
             if not begun:
                 ended = "silence" if at >= timeout else ""
             elif ceased and at - ceased >= pause:
@@ -92,9 +93,7 @@ class Listener:
                 break
         if light:
             light.blink()
-        if begun and not ceased:
-            hypothesis = recogniser.finish()
-        return Heard(hypothesis, level, ended or self._stopped, at, bytes(given) if self._keep else b"")
+        return Heard(recogniser.finish() if begun else None, level, ended or self._stopped, at, bytes(given))
 
     def wait(self, phrase: WakePhrase, button: Button | None = None) -> bool:
         """Return True once `phrase` is said or `button` is pressed, and False at the end of a file. Raises as listen()."""

@@ -4,7 +4,7 @@ import contextlib
 import math
 import os
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -20,17 +20,23 @@ _HELP = (
 _SHIFT = 1024  # pocketsphinx keeps the logarithms of sounds divided by this
 _LOG = _SHIFT * math.log(1.0001)  # and they are to this base
 # The best path through the lattice of words may be one that the grammar does not have, so the search's own is taken.
-# All sounds are rated in every frame, so that what two searches find can be compared.
-_SETTINGS = {"bestpath": 0, "compallsen": 1, "allphone_ci": 1}
-# For free wishes: the weights of the language model and how far the search looks, chosen by other sentences and voices.
-_FREE = {"lw": 8.0, "bestpath": 1, "fwdflat": 0, "maxhmmpf": 1000, "maxwpf": 10}
-_WEIGHT = 6.5  # of the grammar's probabilities against the sound
-_REST = "rest"  # the search for what has not been refused
+# Children, and voices as high as theirs, are shorter from lips to throat than the adults of the acoustic model: taking frequencies
+# for a tenth lower than they are gains such voices twenty points in a hundred, and costs low ones about three. With the beams of
+# pocketsphinx, 1e-48, high voices lose their way as well.
+_SETTINGS = {"bestpath": 0, "allphone_ci": 1, "beam": 1e-60, "pbeam": 1e-60,
+             "lw": 6.5, "maxhmmpf": 30000, "warp_type": "inverse_linear", "warp_params": "1.1"}
+# For free wishes in their place: the weight of the language model and how far the search looks, chosen by other sentences and voices.
+_FREE = {"lw": 8.0, "bestpath": 1, "fwdflat": 0, "beam": 1e-48, "pbeam": 1e-48, "maxhmmpf": 1000, "maxwpf": 10,
+         "latsize": 1000}
+_WEIGHT = 9.5  # of the grammar's probabilities against the sound
+_HEAD = 2 * 2 * RATE  # bytes, 2 s, of which the loudness and the room are known
+_PACE = 3  # how much faster than the sound the search is at least
+_REST = "rest"  # the search for what is left after a refusal, or offered
 _PHONES = "phones"  # the search that takes any phones for what was said
 
-# A word may be so much less likely than mere phones. 95 of 100 right wishes and 4 of 100 other sentences keep it up.
-_CERTAIN = -2.45
-_SHORT = 15  # frames; shorter words say little either way
+# A sentence may be so much less likely than mere phones. Of other voices than docs/hearing.md has, 90 to 94 of 100 right wishes and
+# 3 to 7 of 100 sentences of stories kept it up; with noise at 20 dB the latter.
+_CERTAIN = -2.1
 
 
 class NoPocketsphinx(StoryError):
@@ -38,32 +44,24 @@ class NoPocketsphinx(StoryError):
 
 
 class Hypothesis:
-    """What was heard. `text` is the recogniser's own, for Recogniser.meaning(); empty where it is no command.
+    """What was heard. `text` is the recogniser's own, for Recogniser.meaning(); empty where it is no command. `weakest` is the
+    subject of a wish that fits least, or "". `pcm` is the sound itself, for Recogniser.reconsider().
 
-    `score` says how well the worst word fits: how much likelier its sound is as that word than as any phones at all, a
-    natural logarithm for each 10 ms, about 0 to -10; None without text and for free wishes. `confident` is whether that is enough to go by,
-    `weakest` the subject of a wish that fits least, or "". These three take as long as finish() did, the first time that
-    one is asked for, and only while the recogniser is open.
+    `score` says how well it fits: how much likelier the sound is as these words than as any phones at all, a natural logarithm
+    for each 10 ms, about 0 to -10; None without text, and for free wishes. `confident` is whether that is enough to go by.
+    These two take as long as the whole search did, the first time that one is asked for, and only while the recogniser is open.
     """
 
-    def __init__(self, text: str = "", judge: Callable[[], tuple[float, str]] | None = None) -> None:
-        self.text, self._judge = text, judge
+    def __init__(self, text: str = "", weakest: str = "", judge: Callable[[], float] | None = None, pcm: bytes = b"") -> None:
+        self.text, self.weakest, self._judge, self.pcm = text, weakest, judge, pcm
 
     @cached_property
-    def _judged(self) -> tuple[float | None, str]:
-        return self._judge() if self._judge else (None, "")
-
-    @property
     def score(self) -> float | None:
-        return self._judged[0]
+        return self._judge() if self._judge else None
 
     @property
     def confident(self) -> bool:
         return self.score is not None and self.score >= _CERTAIN
-
-    @property
-    def weakest(self) -> str:
-        return self._judged[1]
 
 
 class Segment(NamedTuple):
@@ -73,6 +71,10 @@ class Segment(NamedTuple):
     first: int  # frame, of 10 ms
     last: int
     score: float  # of the sound alone, a natural logarithm
+
+    @property
+    def frames(self) -> int:
+        return self.last - self.first + 1
 
 
 # ------------------------------------------------------------------------------------------ the library, in two guises
@@ -85,10 +87,18 @@ class _Decoder(Protocol):
         """Take the grammar in that file as the search `name`, which may be one that there is."""
 
     def add_language(self, name: str, path: Path) -> None:
-        """Take the language model in that file as the search `name`; grammars are to be added before."""
+        """Take the language model in that file as the search `name`."""
 
-    def decode(self, search: str, pcm: bytes) -> list[Segment]:
-        """What `search` finds in `pcm`, silences and all; nothing where no path ends with the sound."""
+    def mean(self, pcm: bytes) -> str:
+        """The mean spectrum of `pcm`, which depends on the loudness and the room. No utterance may have begun."""
+
+    def start(self, search: str, mean: str) -> None:
+        """Begin an utterance, whose sounds are compared with that mean."""
+
+    def feed(self, pcm: bytes) -> None: ...
+
+    def finish(self) -> list[Segment]:
+        """What was found, silences and all; nothing where no path ends with the sound."""
 
     def close(self) -> None: ...
 
@@ -124,6 +134,7 @@ class _LibraryDecoder:
         for name, path in grammars.items():
             self.add(name, path)
         lib.ps_add_allphone_file(self._decoder, _PHONES.encode(), ffi.NULL)
+        lib.ps_activate_search(self._decoder, _PHONES.encode())  # mean() does not work without one
 
     def add(self, name: str, path: Path) -> None:
         lib = self._lib
@@ -136,20 +147,39 @@ class _LibraryDecoder:
         config = self._lib.ps_get_config(self._decoder)
         self._set(config, _FREE)
         added = self._lib.ps_add_lm_file(self._decoder, name.encode(), os.fsencode(path))
-        self._set(config, _SETTINGS)
+        self._set(config, _SETTINGS)  # of all others
         if added < 0:
             raise StoryError(f"pocketsphinx cannot read the language model {path}")
 
-    def _set(self, config, settings: dict[str, int | float]) -> None:
+    def _set(self, config, settings: dict[str, int | float | str]) -> None:
+        lib = self._lib
+        setters = {int: lib.ps_config_set_int, float: lib.ps_config_set_float, str: lib.ps_config_set_str}
         for name, value in settings.items():
-            setter = self._lib.ps_config_set_int if isinstance(value, int) else self._lib.ps_config_set_float
-            setter(config, name.encode(), value)
+            setters[type(value)](config, name.encode(), value.encode() if isinstance(value, str) else value)
 
-    def decode(self, search: str, pcm: bytes) -> list[Segment]:
-        ffi, lib = self._ffi, self._lib
-        lib.ps_activate_search(self._decoder, search.encode())
+    def mean(self, pcm: bytes) -> str:
+        lib = self._lib
+        lib.ps_reinit_feat(self._decoder, self._ffi.NULL)  # or what was heard before would count as well
         lib.ps_start_utt(self._decoder)
-        lib.ps_process_raw(self._decoder, ffi.from_buffer("short[]", pcm), len(pcm) // 2, 0, 1)
+        self._process(pcm, search=False, whole=True)
+        mean = self._ffi.string(lib.ps_get_cmn(self._decoder, 0)).decode()
+        self._process(pcm[: 4 * BLOCK], search=False, whole=True)  # in its place, so that nearly nothing is left to be searched
+        lib.ps_end_utt(self._decoder)
+        return mean
+
+    def start(self, search: str, mean: str) -> None:
+        self._lib.ps_activate_search(self._decoder, search.encode())
+        self._lib.ps_set_cmn(self._decoder, mean.encode())
+        self._lib.ps_start_utt(self._decoder)
+
+    def feed(self, pcm: bytes) -> None:
+        self._process(pcm, search=True, whole=False)
+
+    def _process(self, pcm: bytes, *, search: bool, whole: bool) -> None:
+        self._lib.ps_process_raw(self._decoder, self._ffi.from_buffer("short[]", pcm), len(pcm) // 2, not search, whole)
+
+    def finish(self) -> list[Segment]:
+        ffi, lib = self._ffi, self._lib
         lib.ps_end_utt(self._decoder)
         first, last, score = ffi.new("int *"), ffi.new("int *"), ffi.new("int *")
         found = []
@@ -201,6 +231,7 @@ class _WheelDecoder:
             for name, path in grammars.items():
                 self.add(name, path)
             self._decoder.add_allphone_file(_PHONES, None)
+            self._decoder.activate_search(_PHONES)
         except (RuntimeError, ValueError) as error:
             raise StoryError(f"pocketsphinx cannot read {model}, {dictionary} or its grammars ({error})") from None
 
@@ -215,16 +246,30 @@ class _WheelDecoder:
             self._decoder.add_lm_file(name, str(path))
         except (RuntimeError, ValueError) as error:
             raise StoryError(f"pocketsphinx cannot read the language model {path} ({error})") from None
-        self._set(_SETTINGS)
+        self._set(_SETTINGS)  # of all others
 
-    def _set(self, settings: dict[str, int | float]) -> None:
+    def _set(self, settings: dict[str, int | float | str]) -> None:
         for name, value in settings.items():
             self._decoder.config[name] = value
 
-    def decode(self, search: str, pcm: bytes) -> list[Segment]:
-        self._decoder.activate_search(search)
+    def mean(self, pcm: bytes) -> str:
+        self._decoder.reinit_feat()
         self._decoder.start_utt()
-        self._decoder.process_raw(pcm, False, True)
+        self._decoder.process_raw(pcm, True, True)
+        mean = self._decoder.get_cmn()
+        self._decoder.process_raw(pcm[: 4 * BLOCK], True, True)
+        self._decoder.end_utt()
+        return mean
+
+    def start(self, search: str, mean: str) -> None:
+        self._decoder.activate_search(search)
+        self._decoder.set_cmn(mean)
+        self._decoder.start_utt()
+
+    def feed(self, pcm: bytes) -> None:
+        self._decoder.process_raw(pcm, False, False)
+
+    def finish(self) -> list[Segment]:
         self._decoder.end_utt()
         if not self._decoder.hyp():
             return []
@@ -296,8 +341,9 @@ def _grammars(heard: Heard, data: Path) -> Path:
 class Recogniser:
     """Hears commands of one mode at a time, one of MODES, at first "wishes", or where it is opened for them "free" wishes.
 
-    An utterance is start(), feed() any number of times, and finish(). It is understood when it is over: its loudness and
-    the room it is in are known only then, and to be without them costs as many errors as noise does.
+    An utterance is start(), feed() any number of times, and finish(). It is understood while it is spoken, but not before the
+    first _HEAD is over: the loudness and the room are known only then, and to be without them costs as many errors as noise
+    does. The search is faster than the sound and catches up.
     Raises NoPocketsphinx where there is none, StoryError where its data is damaged.
     """
 
@@ -320,62 +366,88 @@ class Recogniser:
 
             self._free = FreeWords(data_dir() / "free.txt", heard)
             self._decoder.add_language(FREE, self._free.language)
-        self._pcm = bytearray()
+        self._pcm, self._searching = bytearray(), False
         self.use("wishes")
 
-    def use(self, mode: str, without: Collection[str] = ()) -> None:
-        """Hear the commands of `mode`, but none of the subjects `without`, which have been refused; free wishes may name all."""
+    def use(self, mode: str, without: Collection[str] = (), offered: Sequence[str] = ()) -> None:
+        """Hear the commands of `mode`, but none of the subjects `without`, which have been refused; and most likely one of the
+        wishes that were `offered`. Free wishes may name all."""
         self._mode = mode
         self.meaning = self._free.meaning if mode == FREE else self.heard.meaning
-        if without and mode != FREE:
-            self._mode = _REST
-            file = os.memfd_create(_REST)  # pocketsphinx wants a file
-            try:
-                os.write(file, self.heard.without(self._folder / f"{mode}.fsg", without).encode())
-                self._decoder.add(_REST, Path(f"/proc/self/fd/{file}"))
-            finally:
-                os.close(file)
+        if mode != FREE and (without or offered):
+            self._mode = self._rest(mode, without=without, offered=offered)
+
+    def _rest(self, mode: str, **changes) -> str:
+        """The name of a search with the grammar of `mode`, changed as by Heard.changed()."""
+        file = os.memfd_create(_REST)  # pocketsphinx wants a file
+        try:
+            os.write(file, self.heard.changed(self._folder / f"{mode}.fsg", **changes).encode())
+            self._decoder.add(_REST, Path(f"/proc/self/fd/{file}"))
+        finally:
+            os.close(file)
+        return _REST
+
+    def reconsider(self, hypothesis: Hypothesis, without: Collection[str], offered: Sequence[str] = ()) -> Hypothesis:
+        """What the same sound may have been if it was a wish for a story, and about none of the subjects `without`.
+
+        use() has to be called before the next utterance.
+        """
+        self._mode = self._rest("wishes", without=without, offered=offered, commands=False)
+        self.start()
+        self.feed(hypothesis.pcm)
+        return self.finish()
 
     def start(self) -> None:
+        if self._searching:
+            self._decoder.finish()
         self._pcm.clear()
+        self._searching, self._at = False, 0
 
     def feed(self, pcm: bytes) -> None:
         self._pcm += pcm
+        if len(self._pcm) >= _HEAD:
+            self._search(_PACE * len(pcm))
+
+    def catch_up(self) -> None:
+        """Search in all that was fed, as one has ceased to speak."""
+        if len(self._pcm) >= 2 * BLOCK:
+            self._search(len(self._pcm))
 
     def finish(self) -> Hypothesis:
-        if len(self._pcm) < 2 * BLOCK:
+        self.catch_up()
+        if not self._searching:
             return Hypothesis()
-        pcm = bytes(self._pcm)
-        words = [segment for segment in self._decoder.decode(self._mode, pcm) if segment.word[0] not in "<(["]
-        for number, word in enumerate(words):  # "wind(2)" is another way to say it
-            words[number] = word._replace(word=re.sub(r"\(\d+\)$", "", word.word))
+        found, pcm = self._decoder.finish(), bytes(self._pcm)
+        self._searching = False
+        self._pcm.clear()
+        # "wind(2)" is another way to say it
+        words = [segment._replace(word=re.sub(r"\(\d+\)$", "", segment.word)) for segment in found if segment.word[0] not in "<(["]
+        if not words:
+            return Hypothesis()
         text = " ".join(word.word for word in words)
-        return Hypothesis(text, partial(self._judge, words, pcm) if words and self._mode != FREE else None)
+        if self._mode == FREE:  # whose words have no scores that could be compared
+            return Hypothesis(text, pcm=pcm)
+        subjects = [(word.score / word.frames, name) for word in words if (name := self.heard.subject(word.word))]
+        return Hypothesis(text, min(subjects, default=(0.0, ""))[1], partial(self._judge, found, pcm, self._mean), pcm)
 
-    def _judge(self, words: list[Segment], pcm: bytes) -> tuple[float, str]:
-        """How well the worst word fits, and the subject that fits least."""
-        fits = _fits(words, self._decoder.decode(_PHONES, pcm))
-        long = [fit for fit, word in zip(fits, words) if word.last - word.first + 1 >= _SHORT]
-        subjects = [(fit, name) for fit, word in zip(fits, words) if (name := self.heard.subject(word.word))]
-        return min(long or fits), min(subjects, default=(0.0, ""))[1]
+    def _search(self, most: int) -> None:
+        """Search on, in at most so many bytes."""
+        if not self._searching:
+            self._mean = self._decoder.mean(bytes(self._pcm))
+            self._decoder.start(self._mode, self._mean)
+            self._searching = True
+        if piece := bytes(self._pcm[self._at : self._at + most]):
+            self._decoder.feed(piece)
+            self._at += len(piece)
+
+    def _judge(self, found: list[Segment], pcm: bytes, mean: str) -> float:
+        self._decoder.start(_PHONES, mean)
+        self._decoder.feed(pcm)
+        phones = self._decoder.finish()
+        return (sum(word.score for word in found) - sum(phone.score for phone in phones)) / (found[-1].last + 1)
 
     def close(self) -> None:
         self._decoder.close()
-
-
-def _fits(words: list[Segment], phones: list[Segment]) -> list[float]:
-    """How much likelier than the phones each word is, a frame."""
-    likelihood = [0.0]  # of the phones, up to each frame
-    for phone in phones:
-        frames = phone.last - phone.first + 1
-        likelihood += [likelihood[-1] + phone.score / frames * (n + 1) for n in range(frames)]
-    last = len(likelihood) - 1
-
-    def fit(word: Segment) -> float:
-        first, end = min(word.first, last), min(word.last + 1, last)
-        return (word.score - likelihood[end] + likelihood[first]) / (word.last - word.first + 1)
-
-    return [fit(word) for word in words]
 
 
 class Endpointer:

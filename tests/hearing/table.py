@@ -11,10 +11,14 @@ import datetime
 import random
 import re
 from collections import Counter
+from collections.abc import Callable
+from itertools import cycle
 from pathlib import Path
 
+from duostory.hearing.dialogue import OFFERS, WISHES, YES_NO, Answer, Dialogue
 from duostory.hearing.grammar import Command, Heard
 from duostory.hearing.pocketsphinx import Hypothesis, Recogniser
+from duostory.hearing.sources import BLOCK
 from duostory.models import data_dir
 from duostory.wish import _DULL
 from tests.hearing import sounds
@@ -25,11 +29,14 @@ FREE = Path(__file__).with_name("free.txt")
 CONDITIONS = ("clean", "pink noise, 20 dB", "pink noise, 10 dB", "babble, 20 dB", "echo, 0.4 s", "clipped by 24 dB",
               "30 dB too quiet")
 SEED = 6
+Subjects = tuple[str, ...]
 
 
 def hear(recogniser: Recogniser, sound) -> tuple[Hypothesis, Command | None]:
     recogniser.start()
-    recogniser.feed(sounds.pcm(sound))
+    pcm = sounds.pcm(sound)
+    for at in range(0, len(pcm), 2 * BLOCK):
+        recogniser.feed(pcm[at : at + 2 * BLOCK])
     hypothesis = recogniser.finish()
     return hypothesis, recogniser.meaning(hypothesis.text)
 
@@ -41,49 +48,110 @@ def right(said: tuple[str, ...], heard: tuple[str, ...]) -> tuple[int, int]:
 
 class Count:
     def __init__(self) -> None:
-        self.right = self.slots = 0  # subjects at the first try
-        self.wishes = self.once = self.twice = self.told = self.told_right = 0
+        self.right = self.slots = self.said = 0  # subjects
+        self.wishes = self.once = self.told = self.told_right = 0
+        self.confirmed = self.last_right = self.questions = 0
 
-    def add(self, said: tuple[str, ...], first: tuple, second: tuple) -> None:
-        (hypothesis, command), (_, again) = first, second
-        right_now, slots = right(said, command.subjects if command else ())
-        self.right, self.slots, self.wishes = self.right + right_now, self.slots + slots, self.wishes + 1
-        self.once += bool(command) and command.subjects == said
-        # A wrong one is refused, and asked for once more.
-        self.twice += any(c is not None and c.subjects == said for c in (command, again))
+    def add(self, said: Subjects, first: tuple[Hypothesis, Command | None], asked: list[Subjects], questions: int) -> None:
+        hypothesis, command = first
+        heard = command.subjects if command else ()
+        right_now, slots = right(said, heard)
+        self.right, self.slots, self.said = self.right + right_now, self.slots + slots, self.said + len(said)
+        self.wishes, self.once = self.wishes + 1, self.once + (heard == said)
         self.told += hypothesis.confident
-        self.told_right += hypothesis.confident and command is not None and command.subjects == said
+        self.told_right += hypothesis.confident and heard == said
+        last = asked[-1] if asked else ()
+        self.confirmed += last == said
+        self.last_right, self.questions = self.last_right + right(said, last)[0], self.questions + questions
 
 
 def percent(part: int, whole: int) -> str:
     return f"{100 * part / whole:.0f} %" if whole else "-"
 
 
+def understood(recogniser: Recogniser, hypothesis: Hypothesis) -> Answer:
+    return Answer(recogniser.meaning(hypothesis.text), weakest=hypothesis.weakest,
+                  otherwise=lambda without: understood(recogniser, recogniser.reconsider(hypothesis, without)))
+
+
+def converse(recogniser: Recogniser, first: Hypothesis, again: Callable, said: Subjects) -> tuple[list[Subjects], int]:
+    """The dialogue with one who says yes to a story about `said` and no to all else; the sound of a second try is again().
+
+    The subjects that were asked back each time, and how many questions there were. At the offers it is over.
+    """
+    talk = Dialogue(cycle(OFFERS), str.format).talk()
+    ask, answer = next(talk), understood(recogniser, first)
+    asked, questions = [], 0
+    try:
+        while not (ask := talk.send(answer)).offered:
+            questions += 1
+            if ask.listen_for == WISHES:
+                recogniser.use(WISHES, ask.without)
+                answer = understood(recogniser, hear(recogniser, again())[0])
+            else:
+                story = re.fullmatch("A story about (.*?)(, then)?[.] Yes[?]", ask.text)
+                asked.append(recogniser.meaning(f"about {story[1].lower()}").subjects if story else ())
+                answer = Answer(Command("yes" if asked[-1] == said else "no"))
+    except StopIteration:  # with this wish, or because a wish was taken for "stop" or "louder"
+        pass
+    recogniser.use(WISHES)
+    return asked, questions
+
+
 def wishes_table(recogniser: Recogniser, wishes, voices: dict, conditions) -> None:
-    print("| | subject right | wish right | after confirmation | confident | of these right |\n|---|---|---|---|---|---|")
+    print("| | subject right (by voice) | wish right | subject after confirmation (by voice) | wish after confirmation "
+          "| questions | certain | of these right |\n|---|---|---|---|---|---|---|---|")
     for condition in conditions:
         spoil, count = sounds.CONDITIONS[condition], Count()
         each = {}
         for name, voice in voices.items():
             mine = each[name] = Count()
             for number, (text, said) in enumerate(wishes):
-                # When a child is asked again it does not say it exactly so again.
                 first = hear(recogniser, spoil(sounds.say(text, voice), number))
-                second = first
-                if not first[1] or first[1].subjects != said:
-                    if wrong := first[0].weakest:
-                        recogniser.use("wishes", without={wrong})  # as the dialogue does after "no"
-                    second = hear(recogniser, spoil(sounds.say(text, slower(voice)), number + 1000))
-                    recogniser.use("wishes")
+                # Whoever is asked again does not say it exactly so again.
+                talked = converse(recogniser, first[0], lambda: spoil(sounds.say(text, slower(voice)), number + 1000), said)
                 for one in (count, mine):
-                    one.add(said, first, second)
-        print(f"| {condition} | {percent(count.right, count.slots)} ({', '.join(percent(c.right, c.slots)[:-2] for c in each.values())}) "
-              f"| {percent(count.once, count.wishes)} | {percent(count.twice, count.wishes)} | {percent(count.told, count.wishes)} "
+                    one.add(said, first, *talked)
+        by_voice = (", ".join(percent(part(c), whole(c))[:-2] for c in each.values())
+                    for part, whole in ((lambda c: c.right, lambda c: c.slots), (lambda c: c.last_right, lambda c: c.said)))
+        print(f"| {condition} | {percent(count.right, count.slots)} ({next(by_voice)}) | {percent(count.once, count.wishes)} "
+              f"| {percent(count.last_right, count.said)} ({next(by_voice)}) | {percent(count.confirmed, count.wishes)} "
+              f"| {count.questions / count.wishes:.2f} | {percent(count.told, count.wishes)} "
               f"| {percent(count.told_right, count.told)} |", flush=True)
 
 
 def slower(voice):
     return voice if isinstance(voice, str) else (voice[0], round(voice[1] * 0.9), voice[2])
+
+
+def answers_table(recogniser: Recogniser, wishes, voices: dict, conditions) -> None:
+    """What is said to "I know stories about a dragon, a robot and a bear. Which one?", to any three, and to "Yes?"."""
+    threes = [OFFERS[at : at + 3] for at in range(0, len(OFFERS), 3)]
+    subjects = [(three, offer.partition(" ")[2]) for three in threes for offer in three]
+    # (what is said, what is offered, the right kind, the right subjects)
+    columns = {
+        "a dragon; the dragon; dragon": [(f"{article}{name}", three, "story", (name,)) for three, name in subjects
+                                         for article in ("an " if name[0] in "aeiou" else "a ", "the ", "")],
+        "the first one ...": [(phrase, three, "story", (three[place].partition(" ")[2],))
+                              for three, (phrase, place) in zip(cycle(threes), recogniser.heard.places.items())],
+        "another wish": [(text, three, "story", said) for three, (text, said) in zip(cycle(threes), wishes)],
+        "yes": [(phrase, (), "yes", ()) for phrase in recogniser.heard.phrases["yes"]],
+        "no": [(phrase, (), "no", ()) for phrase in recogniser.heard.phrases["no"]],
+    }
+    print("\n| |", " | ".join(columns), "|\n|---|" + "---|" * len(columns))
+    for condition in conditions:
+        shares = []
+        for answers in columns.values():
+            good = 0
+            for number, (text, offered, *meant) in enumerate(answers):
+                recogniser.use(WISHES if offered else YES_NO, offered=offered)
+                for voice in voices.values():
+                    sound = sounds.CONDITIONS[condition](sounds.say(text, voice), number)
+                    command = recogniser.meaning(hear(recogniser, sound)[0].text, offered)
+                    good += command is not None and [*command[:2]] == meant
+            shares.append(percent(good, len(answers) * len(voices)))
+        print(f"| {condition} |", " | ".join(shares), "|", flush=True)
+    recogniser.use(WISHES)
 
 
 def others_table(recogniser: Recogniser, texts: list[str], voices: dict, conditions) -> None:
@@ -159,6 +227,7 @@ def main() -> None:
           f"{sum(len(said) for _, said in wishes)} subjects by each voice of {', '.join(sounds.FIVE)}; {len(others)} other "
           f"sentences, by these voices in turn.\n")
     wishes_table(recogniser, wishes, sounds.FIVE, args.conditions)
+    answers_table(recogniser, wishes[::4], sounds.FIVE, [c for c in args.conditions if c in CONDITIONS[:3]])
     others_table(recogniser, others, sounds.FIVE, [c for c in args.conditions if c in CONDITIONS[:3]])
     if args.more:
         voices = sounds.MORE | {f"flite {name}": name for name in sounds.flite_voices()}

@@ -15,6 +15,12 @@ DEAF = Answer(None, voice=False, level="silent")  # and nobody could be heard
 MUMBLE, SHOUT = Answer(None), Answer(None, level="clipped")
 
 
+def heard(text):
+    """What somebody says: "dragon | cat" may have been a cat, if it was no dragon, and "dragon?" is not certain."""
+    text, _, other = text.partition(" | ")
+    return Answer(meaning(text.rstrip("?")), confident=not text.endswith("?"), otherwise=lambda without: heard(other))
+
+
 def talk(*answers, confirm=True):
     """Everything that is said when somebody answers so, and the command that is to be carried out."""
     offers = cycle(["a dragon", "a robot", "a bear", "the moon"])
@@ -23,7 +29,7 @@ def talk(*answers, confirm=True):
     for number, answer in enumerate(answers, 1):
         said.append(ask.text)
         if isinstance(answer, str):
-            answer = Answer(meaning(answer.rstrip("?")), confident=not answer.endswith("?"))
+            answer = heard(answer)
         try:
             ask = dialogue.send(answer)
         except StopIteration as end:
@@ -37,6 +43,8 @@ DRAGON, STORY = "tell me a story about a dragon", "A story about a dragon. Yes?"
 WISH, NOBODY = "What is the story about?", "Is anybody there? Please come closer."
 NOT_UNDERSTOOD = f"I did not understand. {WISH}"
 OFFER = "I know stories about a dragon, a robot and a bear. Which one?"
+OTHERS = "I know stories about a robot, a bear and the moon. Which one?"  # than a dragon
+FROG, DOG = "A story about a frog. Yes?", "A story about a dog, then. Yes?"
 
 
 @pytest.mark.parametrize("answers, said, command", [
@@ -49,7 +57,20 @@ OFFER = "I know stories about a dragon, a robot and a bear. Which one?"
     ([DRAGON, "no", "tell me a story about a cat", "yes"], ["", STORY, WISH, "A story about a cat. Yes?", ""], ("story", "cat")),
     ([DRAGON, "a cat", "yes"], ["", STORY, "A story about a cat. Yes?", ""], ("story", "cat")),
     ([DRAGON, "no", "a cat", "no", "a robot", "yes"],
-     ["", STORY, WISH, "A story about a cat. Yes?", OFFER, "A story about a robot. Yes?", ""], ("story", "robot")),
+     ["", STORY, WISH, "A story about a cat. Yes?", OTHERS, "A story about a robot. Yes?", ""], ("story", "robot")),
+    # no, but perhaps it was another wish: once for each time that one wishes
+    (["a frog | a dog", "no", "yes"], ["", FROG, DOG, ""], ("story", "dog")),
+    (["a frog | a dog", "no", "no", "a cat | a duck", "no", "no", "a bear | a horse", "no", "no"],
+     ["", FROG, DOG, WISH, "A story about a cat. Yes?", "A story about a duck, then. Yes?", OFFER, "A story about a bear. Yes?",
+      "A story about a horse, then. Yes?", "Then I have a surprise for you."], ("surprise",)),
+    (["a frog | a dog", "no", MUMBLE, "again", "yes"], ["", FROG, DOG, f"Please say yes or no. {DOG}", DOG, ""], ("story", "dog")),
+    (["a frog | a dog", MUMBLE, MUMBLE, "a cat", "yes"],
+     ["", FROG, f"Please say yes or no. {FROG}", WISH, "A story about a cat. Yes?", ""], ("story", "cat")),
+    (["a frog | a dog", "no", "a cat | a duck", "no", "yes"],
+     ["", FROG, DOG, "A story about a cat. Yes?", "A story about a duck, then. Yes?", ""], ("story", "duck")),
+    (["good night | a dog", "no", "a cat", "yes"], ["", "Shall I go to sleep? Yes?", WISH, "A story about a cat. Yes?", ""],
+     ("story", "cat")),
+    (["a frog | nothing", "no", "a cat", "yes"], ["", FROG, WISH, "A story about a cat. Yes?", ""], ("story", "cat")),
     # the question again; an answer that is not understood, or not for certain, once and twice
     ([DRAGON, "again", "yes"], ["", STORY, STORY, ""], ("story", "dragon")),
     ([DRAGON, MUMBLE, "yes"], ["", STORY, f"Please say yes or no. {STORY}", ""], ("story", "dragon")),
@@ -114,6 +135,26 @@ def test_three_others_are_offered_the_next_time():
 ])  # fmt: skip
 def test_the_volume_keeps_its_limits(kind, volume, low, high, turned_to, said):
     assert turned(kind, volume, low, high) == (turned_to, said)
+
+
+def test_what_is_offered_is_listened_for():
+    talk = Dialogue(cycle(OFFERS), str.format).talk()
+    assert next(talk).offered == talk.send(MUMBLE).offered == ()
+    assert talk.send(MUMBLE).offered == ("a dragon", "a robot", "a bear")
+    assert talk.send(Answer(meaning("the last one", ("a dragon", "a robot", "a bear")))).text == "A story about a bear. Yes?"
+
+
+def test_the_least_certain_subject_of_what_was_refused_is_not_looked_for_again():
+    asked = []
+
+    def otherwise(without):
+        asked.append(without)
+        return Answer(meaning("a dog and a cat"), weakest="dog")
+
+    talk = Dialogue(cycle(OFFERS), str.format).talk()
+    next(talk), talk.send(Answer(meaning("a frog and a cat"), weakest="frog", otherwise=otherwise))
+    assert talk.send(Answer(meaning("no"))).text == "A story about a dog and a cat, then. Yes?"
+    assert talk.send(Answer(meaning("no"))).without == ("frog", "dog") and asked == [("frog",)]
 
 
 def test_what_was_refused_is_neither_heard_nor_offered_again():

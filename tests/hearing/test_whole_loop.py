@@ -1,6 +1,8 @@
 """The whole way: somebody speaks into a file, the robot hears, asks back and tells a story into a file."""
 
+import gc
 import json
+import re
 import wave
 from array import array
 from pathlib import Path
@@ -20,6 +22,10 @@ def heard(home, *sentences, more=(), **options):
     result = run(home, *sentences, *more, **options)
     lines = result.stderr.decode().splitlines()
     return result, [line for line in lines if not line.startswith("duostory: ") and "tok" not in line]
+
+
+def alike(line):
+    return re.sub("about .*, then", "about ..., then", line)
 
 
 def sound(path):
@@ -42,9 +48,13 @@ def test_from_a_spoken_wish_to_a_spoken_story(tmp_path, speaker, story_model):
     assert "dragon" in listener.hear(pcm)
 
 
+ANOTHER = "A story about ..., then. Yes?"  # and it does not matter which
+
 DIALOGUES = {
     "another wish": ([DRAGON, "no", "a story about a princess and a bear", "yes"],
-                     [STORY, "What is the story about?", "A story about a princess and a bear. Yes?"], "a princess and a bear"),
+                     [STORY, ANOTHER, "A story about a princess and a bear. Yes?"], "a princess and a bear"),
+    "misheard": (["tell me a story about a car", "no", "yes"],
+                 ["A story about a guitar. Yes?", "A story about a car, then. Yes?"], "a car"),
     "a wish right away": ([DRAGON, "a story about a cat", "yes"],
                           [STORY, "A story about a cat. Yes?"], "a cat"),
 }
@@ -53,18 +63,19 @@ DIALOGUES = {
 @pytest.mark.parametrize("sentences, said, subject", DIALOGUES.values(), ids=DIALOGUES)
 def test_dialogues(tmp_path, speaker, sentences, said, subject):
     result, lines = heard(tmp_path, "--mic-file", speaker(*sentences), "--silent", "-s", "1", "-n", "40")
-    assert lines == said and result.returncode == 0
+    assert [line if line in said else alike(line) for line in lines] == said and result.returncode == 0
     assert result.stdout.decode().startswith(f"Once upon a time, there was {subject}")
 
 
-def test_three_times_no_is_a_surprise(tmp_path, speaker):
+def test_nothing_but_no_is_a_surprise(tmp_path, speaker):
     """What was refused is not heard again: the second dragon is something else."""
-    file = speaker(DRAGON, "no", DRAGON, "no", "a story about a princess", "no")
+    file = speaker(DRAGON, "no", "no", DRAGON, "no", "no", "a story about a princess", "no", "no")
     result, lines = heard(tmp_path, "--mic-file", file, "--silent", "-s", "1", "-n", "40")
-    assert lines[:2] == [STORY, "What is the story about?"] and len(lines) == 6
-    assert lines[2].startswith("A story about ") and lines[2] != STORY
-    assert lines[3].startswith("I know stories about ") and "dragon" not in lines[3] and lines[3].endswith(". Which one?")
-    assert lines[4:] == ["A story about a princess. Yes?", "Then I have a surprise for you."]
+    assert [alike(line) for line in lines[:7]] == [STORY, ANOTHER, "What is the story about?", lines[3], ANOTHER, lines[5],
+                                                   "A story about a princess. Yes?"]
+    assert "Then I have a surprise for you." in lines[7:9]  # it may have been another, or not
+    assert lines[3].startswith("A story about ") and lines[5].startswith("I know stories about ")
+    assert len(set(lines)) == len(lines) and not any("dragon" in line for line in lines[1:])
     assert result.stdout.decode().startswith("Once upon a time") and result.returncode == 0
 
 
@@ -143,6 +154,36 @@ def test_nothing_that_is_heard_is_kept_unless_one_wants_that(tmp_path, speaker):
     # They hold what was said, and can be heard as a microphone is.
     result, lines = heard(tmp_path, *(f"--mic-file={tmp_path / path}" for path in kept), "--silent", "-s", "1", "-n", "40")
     assert lines == [STORY] and result.returncode == 0
+
+
+def test_no_sound_is_kept_between_two_talks(tmp_path, speaker, monkeypatch):
+    from duostory.hearing.buttons import Button
+    from duostory.hearing.conversation import Conversation
+    from duostory.hearing.dialogue import Dialogue
+    from duostory.hearing.listening import Listener
+    from duostory.hearing.pocketsphinx import Endpointer, Hypothesis, Recogniser
+    from duostory.hearing.sources import WavSource
+    from duostory.hearing.wake import WakePhrase
+    from duostory.page import Page
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    kept = []
+
+    class Pressed(Button):
+        """Pressed as soon as somebody waits for it, and looks what there is then."""
+
+        def pressed(self) -> bool:
+            return False
+
+        def wait(self, timeout: float | None = None) -> bool:
+            kept.append([each for each in gc.get_objects() if isinstance(each, Hypothesis)])
+            return True
+
+    listener = Listener(WavSource(speaker(DRAGON, "no", "no", DRAGON, "stop")), Endpointer())
+    dialogue = Dialogue(iter(()), str.format)
+    conversation = Conversation(listener, Recogniser, WakePhrase, dialogue, None, Page(), begin="push", button=Pressed())
+    assert conversation.next() is None and conversation.understood >= 4
+    assert kept == [[], []]  # before the one talk, and after it
 
 
 def test_a_folder_that_takes_no_recordings(tmp_path, speaker):

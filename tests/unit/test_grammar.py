@@ -8,12 +8,12 @@ import pytest
 
 from duostory import StoryError
 from duostory.hearing import grammar
-from duostory.hearing.grammar import KINDS, Command, Heard
+from duostory.hearing.grammar import KINDS, PLACES, Command, Heard
 from duostory.models import data_dir
 from duostory.wish import prompt_for
 
 LIST = data_dir() / "heard.txt"
-SMALL = "".join(f"[{kind}]\n{kind} now\n" for kind in KINDS if kind != "story") + """
+SMALL = "".join(f"[{kind}]\n{kind} now\n" for kind in (*KINDS, *PLACES) if kind != "story") + """
 [story]
 a story about WISH
 WISH
@@ -84,8 +84,22 @@ def test_a_grammar_is_made_of_the_list(heard, tmp_path):
 def test_a_grammar_without_what_was_refused(heard, tmp_path):
     grammar.write(heard, tmp_path / "dictionary", tmp_path)
     whole = (tmp_path / "wishes.fsg").read_text().split("\n")
-    rest = heard.without(tmp_path / "wishes.fsg", {"mouse"}).split("\n")
+    rest = heard.changed(tmp_path / "wishes.fsg", without={"mouse"}).split("\n")
     assert {line.split()[-1] for line in whole if line not in rest} == {"mouse", "mice"}
+
+
+def test_a_grammar_with_what_is_offered(heard, tmp_path):
+    grammar.write(heard, tmp_path / "dictionary", tmp_path)
+    whole, words = (tmp_path / "wishes.fsg").read_text().split("\n"), (tmp_path / "words.dict").read_text()
+    offered = ("a dragon", "a mouse", "a sandcastle")
+    more = heard.changed(tmp_path / "wishes.fsg", without={"mouse"}, offered=offered, commands=False).split("\n")
+    gone = {line.split()[-1] for line in whole if line not in more}
+    assert gone == {"mouse", "mice", *(f"{kind.replace(' ', '_')}_now" for kind in KINDS if kind != "story")}
+    added = {line.split()[-1] for line in more if line not in whole}
+    assert added == {"first_now", "third_now", "a", "the", "dragon", "sandcastle"}
+    assert added - {"the"} <= set(re.findall(r"^\S+", words, re.MULTILINE))  # the small list has no "the"
+    assert heard.meaning("second_now", offered) == Command("story", ("mouse",), "a mouse")
+    assert heard.meaning("second_now") is None
 
 
 def test_made_once_and_again_when_the_list_changes(heard, tmp_path, monkeypatch):
