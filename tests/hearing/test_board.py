@@ -87,8 +87,9 @@ def test_two_wishes_one_after_another(machine, riscv_package, ear, tmp_path, spe
 @pytest.mark.parametrize("machine", ["rv64gc"], indirect=True)
 def test_a_free_wish(machine, riscv_package, ear, tmp_path, speaker, monkeypatch):  # noqa: F811
     monkeypatch.setenv("DUOSTORY_POCKETSPHINX", str(ear))
-    file = speaker("tell me a story about a truck that was stuck in the mud", "yes")
-    told = run(machine, riscv_package, tmp_path, "-c", PROBE, "--free", "--mic-file", file, "--wav", "there.wav", "-s", "3", "-n", "20")
+    file = speaker("tell me a story about a dragon who lost his apple", "yes")
+    told = run(machine, riscv_package, tmp_path, "-c", PROBE, "--free", "--mic-file", file, "--wav", "there.wav", "-n", "20")
     *lines, _, memory = told.stderr.decode().splitlines()
-    assert lines[0] == "A story about a truck and the mud. Yes?"
+    print(told.stderr.decode())
+    assert lines[0] == "A story about a dragon and his apple. Yes?"
     assert float(memory.split()[0]) < 40, told.stderr
