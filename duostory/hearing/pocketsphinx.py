@@ -84,7 +84,7 @@ class _Decoder(Protocol):
     """A decoder with several searches over one dictionary. Raises StoryError where a file is missing or damaged."""
 
     def add(self, name: str, path: Path) -> None:
-        """Take the grammar in that file as the search `name`, which may be one that there is."""
+        """Take the grammar in that file as the search `name`, which may be one that there is. No utterance may have begun."""
 
     def add_language(self, name: str, path: Path) -> None:
         """Take the language model in that file as the search `name`."""
@@ -134,7 +134,6 @@ class _LibraryDecoder:
         for name, path in grammars.items():
             self.add(name, path)
         lib.ps_add_allphone_file(self._decoder, _PHONES.encode(), ffi.NULL)
-        lib.ps_activate_search(self._decoder, _PHONES.encode())  # mean() does not work without one
 
     def add(self, name: str, path: Path) -> None:
         lib = self._lib
@@ -159,6 +158,7 @@ class _LibraryDecoder:
 
     def mean(self, pcm: bytes) -> str:
         lib = self._lib
+        lib.ps_activate_search(self._decoder, _PHONES.encode())  # one that is there: add() may have replaced the last
         lib.ps_reinit_feat(self._decoder, self._ffi.NULL)  # or what was heard before would count as well
         lib.ps_start_utt(self._decoder)
         self._process(pcm, search=False, whole=True)
@@ -231,7 +231,6 @@ class _WheelDecoder:
             for name, path in grammars.items():
                 self.add(name, path)
             self._decoder.add_allphone_file(_PHONES, None)
-            self._decoder.activate_search(_PHONES)
         except (RuntimeError, ValueError) as error:
             raise StoryError(f"pocketsphinx cannot read {model}, {dictionary} or its grammars ({error})") from None
 
@@ -253,6 +252,7 @@ class _WheelDecoder:
             self._decoder.config[name] = value
 
     def mean(self, pcm: bytes) -> str:
+        self._decoder.activate_search(_PHONES)
         self._decoder.reinit_feat()
         self._decoder.start_utt()
         self._decoder.process_raw(pcm, True, True)
@@ -372,6 +372,7 @@ class Recogniser:
     def use(self, mode: str, without: Collection[str] = (), offered: Sequence[str] = ()) -> None:
         """Hear the commands of `mode`, but none of the subjects `without`, which have been refused; and most likely one of the
         wishes that were `offered`. Free wishes may name all."""
+        self.start()
         self._mode = mode
         self.meaning = self._free.meaning if mode == FREE else self.heard.meaning
         if mode != FREE and (without or offered):

@@ -44,8 +44,11 @@ def endpointer():
 class Ear:
     """In place of a recogniser: its hypothesis is the sound that it was given."""
 
+    begun = 0
+
     def start(self) -> None:
         self._given = b""
+        self.begun += 1
 
     def feed(self, pcm: bytes) -> None:
         self._given += pcm
@@ -97,8 +100,10 @@ def test_a_wish_is_heard_whole_and_soon_over(speech, endpointer):
 
 def test_a_child_may_stop_between_two_words(speech, endpointer):
     path = speech(0.5, "A story about", 0.3, "a dragon", 0.3, "and a cat", 3.0)
-    heard = Listener(WavSource(path), endpointer).listen(Ear())
+    ear = Ear()
+    heard = Listener(WavSource(path), endpointer).listen(ear)
     assert heard.ended == "speech" and loud(heard.hypothesis) == loud(everything(path))
+    assert ear.begun == 1  # nothing is heard twice
 
 
 def test_two_who_speak_one_after_the_other_are_heard_one_by_one(speech, endpointer):

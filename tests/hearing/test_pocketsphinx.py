@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from duostory import StoryError
-from duostory.hearing import pocketsphinx
+from duostory.hearing import BLOCK, pocketsphinx
 from tests.conftest import ROOT
 
 np = pytest.importorskip("numpy")
@@ -112,6 +112,17 @@ def test_the_same_twice(recogniser):
     second, same = hear(recogniser, sound)
     assert (second.text, second.confident, same) == (first.text, first.confident, command)
     assert second.score == pytest.approx(first.score, abs=0.2)  # observed 0.06: it goes on from the sounds that were likely
+
+
+def test_an_utterance_that_is_given_up_is_forgotten(recogniser):
+    """As when a microphone is pulled out, while the search is on its way."""
+    sound = sounds.say("once upon a time there was a princess")
+    expected, _ = hear(recogniser, sound)
+    given_up = sounds.pcm(sounds.say("please tell me a story about a funny grandpa and two giraffes"))
+    recogniser.start()
+    for at in range(0, len(given_up), 2 * BLOCK):
+        recogniser.feed(given_up[at : at + 2 * BLOCK])
+    assert hear(recogniser, sound)[0].text == expected.text
 
 
 def test_nothing_is_heard_in_nothing(recogniser):
