@@ -343,7 +343,8 @@ class Recogniser:
 
     An utterance is start(), feed() any number of times, and finish(). It is understood while it is spoken, but not before the
     first _HEAD is over: the loudness and the room are known only then, and to be without them costs as many errors as noise
-    does. The search is faster than the sound and catches up.
+    does. The search is faster than the sound and catches up. Free wishes are understood when they are over: what begins a
+    phrase says too little of the room for them.
     Raises NoPocketsphinx where there is none, StoryError where its data is damaged.
     """
 
@@ -406,7 +407,7 @@ class Recogniser:
 
     def feed(self, pcm: bytes) -> None:
         self._pcm += pcm
-        if len(self._pcm) >= _HEAD:
+        if len(self._pcm) >= _HEAD and self._mode != FREE:
             self._search(_PACE * len(pcm))
 
     def catch_up(self) -> None:
