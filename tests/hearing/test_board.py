@@ -90,6 +90,5 @@ def test_a_free_wish(machine, riscv_package, ear, tmp_path, speaker, monkeypatch
     file = speaker("tell me a story about a dragon who lost his apple", "yes")
     told = run(machine, riscv_package, tmp_path, "-c", PROBE, "--free", "--mic-file", file, "--wav", "there.wav", "-n", "20")
     *lines, _, memory = told.stderr.decode().splitlines()
-    print(told.stderr.decode())
     assert lines[0] == "A story about a dragon and his apple. Yes?"
-    assert float(memory.split()[0]) < 40, told.stderr
+    assert float(memory.split()[0]) < 40, told.stderr  # MB; seen: 37.5

@@ -77,7 +77,7 @@ def test_sentences(recogniser):
             assert not hypothesis.confident  # so that nothing is told that was not confirmed
             said = content(subject)
             found, words = found + (said & content(hypothesis.text.replace("_", " "))).total(), words + said.total()
-    assert words > 40 and found >= 0.6 * words
+    assert words > 40 and found >= 0.6 * words  # observed 0.75, of all sentences
 
 
 def test_the_other_modes_are_as_ever(recogniser):
