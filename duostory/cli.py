@@ -74,6 +74,7 @@ waits for the next wish, until it hears "good night". Press Enter, and say:
   --light NAME          of /sys/class/leds, or gpio:LINE: on while it listens
   --mic-device NAME     a microphone, as arecord -L lists them (default)
   --mic-file WAV        hear this file instead; may come more than once
+  --free                hear any words of the stories, not listed subjects only
   --no-confirm          do not ask back what was heard for certain
   --save-audio FOLDER   keep what was heard; nothing is kept without it
 
@@ -209,7 +210,7 @@ def add_options(parser: argparse.ArgumentParser, keys: Iterable[str]) -> None:
     for key in keys:
         names = [SHORT[key], option(key)] if key in SHORT else [option(key)]
         help = FIELDS[key].metadata["meaning"] if key in FIELDS else None
-        if key in ("the_end", "bedtime", "earcons", "confirm"):
+        if key in ("the_end", "bedtime", "earcons", "confirm", "free"):
             parser.add_argument(*names, action=argparse.BooleanOptionalAction, help=help)
         elif key == "silent":
             parser.add_argument(*names, action="store_true", help=help)

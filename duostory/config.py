@@ -59,6 +59,7 @@ class Settings:
     listen: str = _setting("auto", "what begins the listening: a button to push, a voice, a phrase that wakes; auto is a "
                            "button if Enter on the terminal can be one, and else a voice", choices=LISTENING)
     confirm: bool = _setting(True, "ask back what was heard, even if it was heard for certain")
+    free: bool = _setting(False, "hear wishes in any words of the stories, and not only the listed ones")
     button: str = _setting("enter", "button to push: enter, key:DEVICE[:CODE], gpio:LINE[:high]; several with commas between them")
     light: str = _setting("", "light that is on while the robot listens, as in /sys/class/leds; without it none")
 

@@ -150,7 +150,8 @@ class Conversation:
         elif self._begin == "wake":
             self._await_phrase()
         elif self._begin == "voice":
-            while (heard := self._listen(ask, ROUND_S)).ended != "button":
+            listed = ask._replace(listen_for=WISHES)  # of a free wish one never knows how certain it is
+            while (heard := self._listen(listed, ROUND_S)).ended != "button":
                 answer = self._understood(heard, ask)
                 if answer.command and answer.confident and answer.command.kind not in ("yes", "no"):
                     return answer
@@ -181,7 +182,7 @@ class Conversation:
     def _listen(self, ask: Ask, timeout: float) -> Heard:
         recogniser = self._need_recogniser()
         recogniser.use(ask.listen_for, ask.without, ask.offered)
-        pause = PAUSE_S if ask.listen_for == WISHES else ANSWER_PAUSE_S
+        pause = ANSWER_PAUSE_S if ask.listen_for == YES_NO else PAUSE_S
         if self._button:
             self._button.pressed()  # before, while the robot spoke: that is past
         while True:

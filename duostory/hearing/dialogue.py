@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterator
 from itertools import islice
 from typing import NamedTuple
 
-from .grammar import Command
+from .grammar import FREE, Command
 
 WISHES, YES_NO = "wishes", "yes-no"  # what can be listened for
 FAILURES = 2  # until three subjects are offered; one more starts a surprise story
@@ -68,7 +68,7 @@ class Answer(NamedTuple):
 
 class Ask(NamedTuple):
     text: str  # to say first; perhaps nothing
-    listen_for: str  # WISHES or YES_NO
+    listen_for: str  # WISHES, YES_NO or FREE
     without: tuple[str, ...] = ()  # subjects that have been refused, and that nobody wants to hear of again
     offered: tuple[str, ...] = ()  # wishes that `text` names ("a dragon"), of which one is likely to be the answer
 
@@ -86,11 +86,13 @@ class Dialogue:
     """Dialogues with one who wishes for stories.
 
     `offers` yields subjects without end ("a dragon"). `turn`, called with "louder" or "softer", turns the volume and
-    returns what to say about it. Without `confirm`, what was heard for certain is not asked back.
+    returns what to say about it. Without `confirm`, what was heard for certain is not asked back. With
+    `free`, wishes are free until subjects are offered, and always asked back.
     """
 
-    def __init__(self, offers: Iterator[str], turn: Callable[[str], str], *, confirm: bool = True) -> None:
-        self._offers, self._turn, self._confirm = offers, turn, confirm
+    def __init__(self, offers: Iterator[str], turn: Callable[[str], str], *, confirm: bool = True,
+                 free: bool = False) -> None:
+        self._offers, self._turn, self._confirm, self._free = offers, turn, confirm, free
 
     def talk(self) -> Generator[Ask, Answer, Done]:
         """From the moment when somebody is about to wish."""
@@ -104,11 +106,12 @@ class Dialogue:
         offered: tuple[str, ...] = ()
         text, question = "", TEXTS["wish"]  # an earcon asks the first time
         for failures in range(1, FAILURES + 2):
-            answer = yield from self._ask(text, question, WISHES, offered)
+            free = self._free and failures <= FAILURES
+            answer = yield from self._ask(text, question, FREE if free else WISHES, offered)
             command, why = answer.command, ""
             if command is None or command.kind in ("yes", "no"):  # which are no wishes
                 command, why = None, TEXTS["clipped" if answer.level == "clipped" else "not understood"]
-            elif self._confirm or not answer.confident:
+            elif self._confirm or free or not answer.confident:
                 command = yield from self._confirmed(answer)
             if command:
                 return Done(TEXTS.get(command.kind, ""), command)
@@ -167,7 +170,7 @@ class Dialogue:
             elif kind == "stop":
                 raise _Over(TEXTS["all right"])
             elif kind in ("louder", "softer"):
-                if listen_for == WISHES:
+                if listen_for != YES_NO:
                     raise _Over(self._turn(kind))
                 text = _join(self._turn(kind), question)
             else:

@@ -14,6 +14,8 @@ PLACES = ("first", "second", "third")  # of what is offered
 # a grammar without any would take one in ten for a yes.
 MODES = {"wishes": (0.1, 0.6), "yes-no": (0.7, 0.3)}
 
+FREE = "free"  # the mode of free wishes, which has a language model in place of a grammar
+
 _SIBILANTS = ("S", "Z", "SH", "ZH", "CH", "JH")
 _VOICELESS = ("P", "T", "K", "F", "TH")
 _WAYS = 4  # of saying a phrase, at most: more only cost time
@@ -135,7 +137,8 @@ def _forms(subject: Subject) -> Iterator[str]:
 
 
 def write(heard: Heard, dictionary: Path, folder: Path) -> None:
-    """Write for each mode MODE.fsg, and words.dict for all, into `folder`; `dictionary` is in CMUdict's format.
+    """Write for each mode MODE.fsg, and words.dict for all, into `folder`; `dictionary` is in CMUdict's format. In free.dict
+    are the words of free wishes as well.
 
     A phrase is one word to the recogniser ("tell_me_a_story_about"): that halves its memory and its work.
     Raises StoryError where neither the list nor the dictionary says how a word is spoken.
@@ -147,7 +150,21 @@ def write(heard: Heard, dictionary: Path, folder: Path) -> None:
         states = f"NUM_STATES {_STATES}\nSTART_STATE {_START}\nFINAL_STATE {_END}"
         (folder / f"{mode}.fsg").write_text("\n".join([f"FSG_BEGIN {mode}", states, *map(_line, arcs), "FSG_END", ""]))
     spoken = _Spoken(heard, dictionary)
-    (folder / "words.dict").write_text("".join(spoken.lines(word) for word in sorted(words)))
+    lines = "".join(spoken.lines(word) for word in sorted(words))
+    (folder / "words.dict").write_text(lines)
+    free = "".join(spoken.lines(word) for word in sorted(free_words(heard) - words))
+    (folder / "free.dict").write_text(lines + free)
+
+
+def free_words(heard: Heard) -> set[str]:
+    """The words of free wishes, a word a line of free.txt beside the list; none if there is no such file."""
+    path = _free(heard)
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return {line.partition(" ")[0].lower() for line in lines}
+
+
+def _free(heard: Heard) -> Path:
+    return heard.path.with_name("free.txt")
 
 
 def _line(arc: _Arc) -> str:
@@ -183,7 +200,7 @@ def _arcs(heard: Heard, shares: tuple[float, float]) -> Iterator[_Arc]:
             yield _ASKED, _NAMED, _NO_ARTICLE * each, _one(subject.plural)
             yield _NAMING_MANY, _NAMED, each, _one(subject.plural)
         if not subject.name[0].isupper():
-            yield _NAMING_AN if _takes_an(name) else _NAMING_A, _NAMED, each, name
+            yield _NAMING_AN if takes_an(name) else _NAMING_A, _NAMED, each, name
             yield _NAMING_ANY, _NAMED, each, name
     yield _NAMED, _ASKED, _AND, "and"
     yield _NAMED, _END, 1 - _AND - _PLEASE, ""
@@ -194,7 +211,7 @@ def _one(words: str) -> str:
     return words.lower().replace(" ", "_")
 
 
-def _takes_an(name: str) -> bool:
+def takes_an(name: str) -> bool:
     return name[0] in "aeiou" and not name.startswith("uni")
 
 
@@ -247,7 +264,7 @@ def made(heard: Heard, dictionary: Path) -> Path:
         raise StoryError("there is no home folder to keep the grammar in: set XDG_CACHE_HOME to a folder")
     digest = hashlib.sha256()
     try:
-        for path in (heard.path, dictionary, Path(__file__)):
+        for path in (heard.path, *filter(Path.exists, [_free(heard)]), dictionary, Path(__file__)):
             digest.update(path.read_bytes())
         folder = Path(cache, "hearing", digest.hexdigest()[:16])
         if folder.is_dir():

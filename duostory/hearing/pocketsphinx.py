@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from duostory import StoryError
-from duostory.hearing.grammar import MODES, Heard
+from duostory.hearing.grammar import FREE, MODES, Heard
 from duostory.hearing.sources import BLOCK, RATE
 
 _HELP = (
@@ -24,7 +24,10 @@ _LOG = _SHIFT * math.log(1.0001)  # and they are to this base
 # for a tenth lower than they are gains such voices twenty points in a hundred, and costs low ones about three. With the beams of
 # pocketsphinx, 1e-48, high voices lose their way as well.
 _SETTINGS = {"bestpath": 0, "allphone_ci": 1, "beam": 1e-60, "pbeam": 1e-60,
-             "warp_type": "inverse_linear", "warp_params": "1.1"}
+             "lw": 6.5, "maxhmmpf": 30000, "warp_type": "inverse_linear", "warp_params": "1.1"}
+# For free wishes in their place: the weight of the language model and how far the search looks, chosen by other sentences and voices.
+_FREE = {"lw": 8.0, "bestpath": 1, "fwdflat": 0, "beam": 1e-48, "pbeam": 1e-48, "maxhmmpf": 1000, "maxwpf": 10,
+         "latsize": 1000}
 _WEIGHT = 6.5  # of the grammar's probabilities against the sound
 _HEAD = 3 * 2 * RATE  # bytes, 3 s, of which the loudness and the room are known
 _PIECE = 2 * RATE  # bytes that pocketsphinx is given at once: of more than 2.5 s it writes behind the end of a buffer
@@ -46,8 +49,8 @@ class Hypothesis:
     subject of a wish that fits least, or "". `pcm` is the sound itself, for Recogniser.reconsider().
 
     `score` says how well it fits: how much likelier the sound is as these words than as any phones at all, a natural logarithm
-    for each 10 ms, about 0 to -10; None without text. `confident` is whether that is enough to go by. These two take as long
-    as the whole search did, the first time that one is asked for, and only while the recogniser is open.
+    for each 10 ms, about 0 to -10; None without text, and for free wishes. `confident` is whether that is enough to go by.
+    These two take as long as the whole search did, the first time that one is asked for, and only while the recogniser is open.
     """
 
     def __init__(self, text: str = "", weakest: str = "", judge: Callable[[], float] | None = None, pcm: bytes = b"") -> None:
@@ -83,6 +86,9 @@ class _Decoder(Protocol):
 
     def add(self, name: str, path: Path) -> None:
         """Take the grammar in that file as the search `name`, which may be one that there is. No utterance may have begun."""
+
+    def add_language(self, name: str, path: Path) -> None:
+        """Take the language model in that file as the search `name`."""
 
     def mean(self, pcm: bytes) -> str:
         """The mean spectrum of `pcm`, which depends on the loudness and the room. No utterance may have begun."""
@@ -122,9 +128,7 @@ class _LibraryDecoder:
         lib.ps_config_set_str(config, b"dict", os.fsencode(dictionary))
         lib.ps_config_set_str(config, b"lm", ffi.NULL)
         lib.ps_config_set_str(config, b"loglevel", b"FATAL")
-        setters = {int: lib.ps_config_set_int, float: lib.ps_config_set_float, str: lib.ps_config_set_str}
-        for name, value in _SETTINGS.items():
-            setters[type(value)](config, name.encode(), value.encode() if isinstance(value, str) else value)
+        self._set(config, _SETTINGS)
         self._decoder = lib.ps_init(config)
         if not self._decoder:
             raise StoryError(f"pocketsphinx cannot read {model} or {dictionary}")
@@ -138,6 +142,20 @@ class _LibraryDecoder:
         if not grammar or lib.ps_add_fsg(self._decoder, name.encode(), grammar) < 0:
             raise StoryError(f"pocketsphinx cannot read the grammar {path}")
         lib.fsg_model_free(grammar)
+
+    def add_language(self, name: str, path: Path) -> None:
+        config = self._lib.ps_get_config(self._decoder)
+        self._set(config, _FREE)
+        added = self._lib.ps_add_lm_file(self._decoder, name.encode(), os.fsencode(path))
+        self._set(config, _SETTINGS)  # of all others
+        if added < 0:
+            raise StoryError(f"pocketsphinx cannot read the language model {path}")
+
+    def _set(self, config, settings: dict[str, int | float | str]) -> None:
+        lib = self._lib
+        setters = {int: lib.ps_config_set_int, float: lib.ps_config_set_float, str: lib.ps_config_set_str}
+        for name, value in settings.items():
+            setters[type(value)](config, name.encode(), value.encode() if isinstance(value, str) else value)
 
     def mean(self, pcm: bytes) -> str:
         lib = self._lib
@@ -222,6 +240,18 @@ class _WheelDecoder:
 
         self._decoder.add_fsg(name, FsgModel.readfile(str(path), self._decoder.logmath, _WEIGHT))
 
+    def add_language(self, name: str, path: Path) -> None:
+        self._set(_FREE)
+        try:
+            self._decoder.add_lm_file(name, str(path))
+        except (RuntimeError, ValueError) as error:
+            raise StoryError(f"pocketsphinx cannot read the language model {path} ({error})") from None
+        self._set(_SETTINGS)  # of all others
+
+    def _set(self, settings: dict[str, int | float | str]) -> None:
+        for name, value in settings.items():
+            self._decoder.config[name] = value
+
     def mean(self, pcm: bytes) -> str:
         self._decoder.activate_search(_PHONES)
         self._decoder.reinit_feat()
@@ -244,8 +274,8 @@ class _WheelDecoder:
         self._decoder.end_utt()
         if not self._decoder.hyp():
             return []
-        return [Segment(found.word, found.start_frame, found.end_frame, _SHIFT * math.log(found.ascore))
-                for found in self._decoder.seg()]
+        return [Segment(found.word, found.start_frame, found.end_frame,
+                        _SHIFT * math.log(found.ascore) if found.ascore else -math.inf) for found in self._decoder.seg()]
 
     def close(self) -> None:
         del self._decoder
@@ -310,11 +340,12 @@ def _grammars(heard: Heard, data: Path) -> Path:
 
 
 class Recogniser:
-    """Hears commands of one mode at a time, one of MODES, at first "wishes".
+    """Hears commands of one mode at a time, one of MODES, at first "wishes", or where it is opened for them "free" wishes.
 
     An utterance is start(), feed() any number of times, and finish(). It is understood while it is spoken, but not before the
     first _HEAD is over: the loudness and the room are known only then, and to be without them costs as many errors as noise
-    does. The search is faster than the sound and catches up.
+    does. The search is faster than the sound and catches up. Free wishes are understood when they are over: what begins a
+    phrase says too little of the room for them.
     Raises NoPocketsphinx where there is none, StoryError where its data is damaged.
     """
 
@@ -323,24 +354,30 @@ class Recogniser:
         """Raises what the constructor would raise where there is no pocketsphinx, without loading its model."""
         _open()
 
-    def __init__(self) -> None:
+    def __init__(self, *, free: bool = False) -> None:
         from duostory.models import data_dir
 
         library, data = _open()
         self.heard = heard = Heard(data_dir() / "heard.txt")
         self.meaning = heard.meaning
         self._folder = folder = _grammars(heard, data)
-        self._decoder = library.decoder(data / "en-us", folder / "words.dict",
+        self._decoder = library.decoder(data / "en-us", folder / ("free.dict" if free else "words.dict"),
                                         {mode: folder / f"{mode}.fsg" for mode in MODES})
+        if free:
+            from duostory.hearing.free import FreeWords
+
+            self._free = FreeWords(data_dir() / "free.txt", heard)
+            self._decoder.add_language(FREE, self._free.language)
         self._pcm, self._searching = bytearray(), False
         self.use("wishes")
 
     def use(self, mode: str, without: Collection[str] = (), offered: Sequence[str] = ()) -> None:
         """Hear the commands of `mode`, but none of the subjects `without`, which have been refused; and most likely one of the
-        wishes that were `offered`."""
+        wishes that were `offered`. Free wishes may name all."""
         self.start()
         self._mode = mode
-        if without or offered:
+        self.meaning = self._free.meaning if mode == FREE else self.heard.meaning
+        if mode != FREE and (without or offered):
             self._mode = self._rest(mode, without=without, offered=offered)
 
     def _rest(self, mode: str, **changes) -> str:
@@ -371,7 +408,7 @@ class Recogniser:
 
     def feed(self, pcm: bytes) -> None:
         self._pcm += pcm
-        if len(self._pcm) >= _HEAD:
+        if len(self._pcm) >= _HEAD and self._mode != FREE:
             self._search(_PACE * len(pcm))
 
     def catch_up(self) -> None:
@@ -390,9 +427,11 @@ class Recogniser:
         words = [segment._replace(word=re.sub(r"\(\d+\)$", "", segment.word)) for segment in found if segment.word[0] not in "<(["]
         if not words:
             return Hypothesis()
+        text = " ".join(word.word for word in words)
+        if self._mode == FREE:  # whose words have no scores that could be compared
+            return Hypothesis(text, pcm=pcm)
         subjects = [(word.score / word.frames, name) for word in words if (name := self.heard.subject(word.word))]
-        return Hypothesis(" ".join(word.word for word in words), min(subjects, default=(0.0, ""))[1],
-                          partial(self._judge, found, pcm, self._mean), pcm)
+        return Hypothesis(text, min(subjects, default=(0.0, ""))[1], partial(self._judge, found, pcm, self._mean), pcm)
 
     def _search(self, most: int) -> None:
         """Search on, in at most so many bytes."""

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import cycle, islice
 
 from duostory import StoryError, config
@@ -50,10 +51,10 @@ def open_conversation(settings: Settings, mouth: Mouth | None, page: Page, *, fi
         source = opened.enter_context(contextlib.closing(
             open_source("wav" if files else settings.sink, device=settings.mic_device, wavs=tuple(files))))
         dialogue = Dialogue(islice(cycle(OFFERS), int(time.time()) % len(OFFERS), None), _turner(settings, mouth),
-                            confirm=settings.confirm)
+                            confirm=settings.confirm, free=settings.free)
         conversation = Conversation(
-            Listener(source, Endpointer(), meter=Meter(), keep=bool(keep)), Recogniser, WakePhrase, dialogue, mouth, page,
-            begin=begin, greeting=_greeting(settings, begin), button=button, light=light, keep=keep)
+            Listener(source, Endpointer(), meter=Meter(), keep=bool(keep)), partial(Recogniser, free=settings.free), WakePhrase,
+            dialogue, mouth, page, begin=begin, greeting=_greeting(settings, begin), button=button, light=light, keep=keep)
         opened.pop_all()
     return conversation
 

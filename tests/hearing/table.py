@@ -2,12 +2,15 @@
 
     scripts/hearing                 five voices of espeak-ng, each subject once by each
     scripts/hearing --every 4       with every fourth subject only
+    scripts/hearing --free          free wishes instead
     scripts/hearing --more          and five other voices of espeak-ng, and flite's where it is installed
 """
 
 import argparse
 import datetime
+import random
 import re
+from collections import Counter
 from collections.abc import Callable
 from itertools import cycle
 from pathlib import Path
@@ -17,10 +20,12 @@ from duostory.hearing.grammar import Command, Heard
 from duostory.hearing.pocketsphinx import Hypothesis, Recogniser
 from duostory.hearing.sources import BLOCK
 from duostory.models import data_dir
+from duostory.wish import _DULL
 from tests.hearing import sounds
 from tests.hearing.wishes import drawn
 
 OTHERS = Path(__file__).with_name("others.txt")
+FREE = Path(__file__).with_name("free.txt")
 CONDITIONS = ("clean", "pink noise, 20 dB", "pink noise, 10 dB", "babble, 20 dB", "echo, 0.4 s", "clipped by 24 dB",
               "30 dB too quiet")
 SEED = 6
@@ -162,12 +167,57 @@ def others_table(recogniser: Recogniser, texts: list[str], voices: dict, conditi
         print(f"| {condition} | {stories} | {commands} | {len(texts) - stories - commands} |", flush=True)
 
 
+def content(text: str) -> Counter:
+    """The words that carry a wish, in the singular."""
+    return Counter(singular(word) for word in re.findall(r"[a-z']+", text.lower()) if word not in _DULL)
+
+
+def singular(word: str) -> str:
+    word = {"mice": "mouse", "wolves": "wolf", "leaves": "leaf"}.get(word, word)
+    return re.sub(r"(?<=[^aeiou])ie$", "y", re.sub(r"(?<=ch|sh)e$|(?<=x)e$", "", re.sub(r"(?<=[^su])s$", "", word)))
+
+
+def free_wishes(recogniser: Recogniser, every: int = 1) -> dict[str, list[str]]:
+    """The subjects of the file by themselves, and asked for in the list's phrases."""
+    subjects = [line for line in FREE.read_text().splitlines() if not line.startswith("#")][::every]
+    leads = [lead for lead in recogniser.heard.leads if lead]
+    draw = random.Random(SEED)
+    return {"the subject alone": subjects, "in a phrase": [f"{draw.choice(leads)} {subject}" for subject in subjects]}
+
+
+def free_table(recogniser: Recogniser, voices: dict, conditions, every: int) -> None:
+    """How many words that carry a wish are heard, and how many of the things said back had been said."""
+    print("| | content words right (by voice) | things said back | of these right | not understood |\n|---|---|---|---|---|")
+    recogniser.use("free")
+    phrased = free_wishes(recogniser, every)
+    for condition in conditions:
+        spoil = sounds.CONDITIONS[condition]
+        for way, texts in phrased.items():
+            found, words, back, back_right, nothing = Counter(), Counter(), 0, 0, 0
+            for name, voice in voices.items():
+                for number, (text, subject) in enumerate(zip(texts, phrased["the subject alone"])):
+                    hypothesis, command = hear(recogniser, spoil(sounds.say(text, voice), number))
+                    said = content(subject)
+                    found[name] += (said & content(hypothesis.text.replace("_", " "))).total()
+                    words[name] += said.total()
+                    nothing += command is None
+                    things = content(" ".join(command.subjects)) if command else Counter()
+                    back, back_right = back + things.total(), back_right + (said & things).total()
+            each = ", ".join(percent(found[name], words[name])[:-2] for name in voices)
+            print(f"| {condition}, {way} | {100 * found.total() / words.total():.1f} % of {words.total()} ({each}) "
+                  f"| {back} | {percent(back_right, back)} | {nothing} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/hearing", description=__doc__.partition("\n")[0])
     parser.add_argument("--every", type=int, default=1, metavar="N", help="speak every Nth wish only (1)")
     parser.add_argument("--more", action="store_true", help="other voices too")
     parser.add_argument("--conditions", nargs="*", default=CONDITIONS, choices=CONDITIONS, metavar="CONDITION")
+    parser.add_argument("--free", action="store_true", help="free wishes")
     args = parser.parse_args()
+    if args.free:
+        free_table(Recogniser(free=True), sounds.FIVE, args.conditions, args.every)
+        return
     recogniser = Recogniser()
     wishes = drawn(Heard(data_dir() / "heard.txt"), SEED)[:: args.every]
     others = [line for line in OTHERS.read_text().splitlines() if not line.startswith("#")]

@@ -81,3 +81,13 @@ def test_two_wishes_one_after_another(machine, riscv_package, ear, tmp_path, spe
     most, *packages = memory.split()
     assert set(packages) == {"duostory", "_cffi_backend"}
     assert float(most) < 40, told.stderr  # MB; seen: 37.9 when the recogniser is opened again, 34 in a story, 14.5 before all
+
+
+@pytest.mark.parametrize("machine", ["rv64gc"], indirect=True)
+def test_a_free_wish(machine, riscv_package, ear, tmp_path, speaker, monkeypatch):  # noqa: F811
+    monkeypatch.setenv("DUOSTORY_POCKETSPHINX", str(ear))
+    file = speaker("tell me a story about a dragon who lost his apple", "yes")
+    told = run(machine, riscv_package, tmp_path, "-c", PROBE, "--free", "--mic-file", file, "--wav", "there.wav", "-n", "20")
+    *lines, _, memory = told.stderr.decode().splitlines()
+    assert lines[0] == "A story about a dragon and his apple. Yes?"
+    assert float(memory.split()[0]) < 40, told.stderr  # MB; seen: 37.5

@@ -172,3 +172,13 @@ def test_what_was_refused_is_neither_heard_nor_offered_again():
 def test_what_is_offered_can_be_said(offer):
     command = meaning(offer)
     assert command.kind == "story" and command.text == offer
+
+
+def test_free_wishes_are_always_asked_back_and_end_with_the_offer():
+    talk = Dialogue(cycle(["a robot", "a bear", "the moon"]), str.format, confirm=False, free=True).talk()
+    assert next(talk).listen_for == "free"
+    assert talk.send(Answer(meaning(DRAGON)))[:2] == (STORY, "yes-no")
+    assert talk.send(Answer(meaning("no"))).listen_for == "free"
+    ask = talk.send(MUMBLE)
+    assert ask.text == "I did not understand. I know stories about a robot, a bear and the moon. Which one?"
+    assert ask.listen_for == "wishes"

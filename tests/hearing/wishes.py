@@ -2,7 +2,7 @@
 
 import random
 
-from duostory.hearing.grammar import WISH, Heard, Subject, _takes_an
+from duostory.hearing.grammar import WISH, Heard, Subject, takes_an
 
 
 def drawn(heard: Heard, seed: int) -> list[tuple[str, tuple[str, ...]]]:
@@ -26,4 +26,4 @@ def _named(subject: Subject, draw: random.Random) -> str:
         return f"{draw.choice(['the', 'a little', 'a big', 'a funny', 'my'])} {name}"
     if kind < 0.35 and subject.plural:
         return f"two {subject.plural}"
-    return f"{'an' if _takes_an(name) else 'a'} {name}"
+    return f"{'an' if takes_an(name) else 'a'} {name}"
