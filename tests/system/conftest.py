@@ -18,17 +18,14 @@ os.environ["PATH"] += ":/usr/sbin:/sbin"  # where the tools for file systems are
 FIRMWARE = ROOT / "firmware"
 EXECUTABLE, PLAIN = 0o755, 0o644
 
-# What of the firmware is on the emulated board, and where Buildroot puts it.
+# What of the firmware is on the emulated board, and where Buildroot puts it; and all of board/qemu/overlay.
 FILES = {
     "etc/init.d/S01state": ("board/duo/overlay/etc/init.d/S01state", EXECUTABLE),
     "etc/init.d/S15watchdog": ("board/duo/overlay/etc/init.d/S15watchdog", EXECUTABLE),
     "etc/init.d/S95duostory": ("package/duostory/S95duostory", EXECUTABLE),
     "usr/lib/systemd/system/duostory.service": ("package/duostory/duostory.service", PLAIN),
     "usr/lib/systemd/system/duostory.service.d/ear.conf": ("package/duostory/ear.conf", PLAIN),
-    "etc/systemd/journald.conf.d/small.conf": ("board/qemu/overlay/etc/systemd/journald.conf.d/small.conf", PLAIN),
-    "etc/systemd/system.conf.d/watchdog.conf": ("board/qemu/overlay/etc/systemd/system.conf.d/watchdog.conf", PLAIN),
     "usr/lib/udev/rules.d/60-duostory.rules": ("package/duostory/60-duostory.rules", PLAIN),
-    "usr/lib/udev/rules.d/90-sound-card.rules": ("board/qemu/overlay/usr/lib/udev/rules.d/90-sound-card.rules", PLAIN),
     "usr/libexec/duostory/sound-card": ("package/duostory/sound-card", EXECUTABLE),
     "etc/asound.conf": ("package/duostory/asound.conf", PLAIN),
 }
@@ -42,7 +39,7 @@ TOOLS = ["qemu-system-riscv64", "qemu-riscv64", "mksquashfs", "mkfs.ext4", "e2fs
 
 @pytest.fixture(scope="session")
 def product(tmp_path_factory, request) -> Path:
-    """The image with our package, its model, and what starts it; it lies over Debian's."""
+    """The image of the board: Debian's files, our package with its model, and what starts it."""
     if missing := [tool for tool in TOOLS if not shutil.which(tool)]:
         pytest.skip(f"needs {', '.join(missing)}; run scripts/cross-tools all")
     if not guest.KERNEL.exists() or not guest.DEBIAN.exists():
@@ -50,33 +47,36 @@ def product(tmp_path_factory, request) -> Path:
     package = request.getfixturevalue("riscv_package")
     folder = tmp_path_factory.mktemp("product")
     root = folder / "root"
+    subprocess.run(["cp", "-a", guest.DEBIAN, root], check=True)
     packages = root / "usr" / "lib" / "python3" / "dist-packages"
-    shutil.copytree(package, packages)
+    shutil.copytree(package, packages, dirs_exist_ok=True)
     subprocess.run(["qemu-riscv64", "-L", riscv.DEBIAN, riscv.DEBIAN / "usr/bin/python3", "-m", "compileall", "-q",
                     "--invalidation-mode", "unchecked-hash", "-s", root, packages], check=True)
+    shutil.copytree(FIRMWARE / "board/qemu/overlay", root, symlinks=True, dirs_exist_ok=True)
+    for unit in "state.service", "var-lib-duostory.mount":
+        path = root / "etc/systemd/system" / unit
+        path.write_text(path.read_text().replace("vda2", "vdb"))
     for place, (source, mode) in FILES.items():
         (root / place).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(FIRMWARE / source, root / place)
         (root / place).chmod(mode)
-    (root / "usr" / "bin").mkdir(exist_ok=True)
     (root / "usr" / "bin" / "duostory").write_text(COMMAND)
     (root / "usr" / "bin" / "duostory").chmod(0o755)
     mounts = (FIRMWARE / "board/duo/overlay/etc/fstab").read_text()
-    (root / "etc" / "fstab").write_text(mounts.replace("/dev/mmcblk0p3", "/dev/vdc"))
+    (root / "etc" / "fstab").write_text(mounts.replace("/dev/mmcblk0p3", "/dev/vdb"))
     rule = re.search("(?m)^rule='(.*)'$", (FIRMWARE / "board/duo/post-build.sh").read_text())[1]
     (root / "etc" / "mdev.conf").write_text(f"{rule}\nsnd/.* root:audio 660\n")
     defaults = (FIRMWARE / "package/duostory/default").read_text()
-    (root / "etc" / "default").mkdir()
+    (root / "etc" / "default").mkdir(exist_ok=True)
     (root / "etc" / "default" / "duostory").write_text(f"{defaults}SERIAL=/dev/ttyS0\n")
-    wanted = root / "usr/lib/systemd/system/multi-user.target.wants"
-    wanted.mkdir()
-    (wanted / "duostory.service").symlink_to("../duostory.service")
+    (root / "usr/lib/systemd/system/multi-user.target.wants/duostory.service").symlink_to("../duostory.service")
     if riscv.POCKETSPHINX.exists():
         ear = root / "usr/share/duostory/hearing"
         shutil.copytree(riscv.POCKETSPHINX, ear, ignore=shutil.ignore_patterns("cmudict*"))
         subprocess.run([ROOT / "scripts/grammar", riscv.POCKETSPHINX / "cmudict-en-us.dict", ear], check=True)
-    image = folder / "product.squashfs"
-    subprocess.run(["mksquashfs", root, image, "-quiet", "-no-progress", "-comp", "lz4", "-all-root"],
+    image = folder / "root.squashfs"
+    devices = [option for device in ("console c 600 0 0 5 1", "null c 666 0 0 1 3") for option in ("-p", f"dev/{device}")]
+    subprocess.run(["mksquashfs", root, image, "-quiet", "-no-progress", "-comp", "lz4", "-all-root", *devices],
                    check=True, stdout=subprocess.DEVNULL)
     return image
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.speech.recogniser import Recogniser, words
-from tests.system.guest import BUSYBOX, PATIENCE, RATE, SYSTEMD, Guest
+from tests.system.guest import BUSYBOX, PATIENCE, RATE, SYSTEMD, Guest, text_before
 
 READY = "Hello! I am ready."
 DAMAGED = "Oh no. My story model does not work. Please copy it onto my card again."
@@ -43,7 +43,7 @@ def story(board) -> Told:
     before = len(board.sound())
     board.console.send("a dragon")
     board.console.expect("a dragon\r\n", PATIENCE)
-    text = board.console.expect(r"(?s)(.*The end\.)", PATIENCE)[1].decode().replace("\r", "")
+    text = text_before(board.console.expect(r"The end\.", PATIENCE)) + "The end."
     board.wait_for_sound(PATIENCE, after=before)
     sound = board.wait_for_silence(PATIENCE, after=before)
     return Told(text, sound, int(board.run("cat /run/least; rm /run/watch")))
