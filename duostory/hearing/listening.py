@@ -45,8 +45,8 @@ class Listener:
     """Listens on `source`, which it flushes first: what was captured while the robot spoke is not heard.
 
     Times are in seconds of sound, so that a file is heard as a microphone is. The recogniser catches up as soon as one ceases,
-    and makes up its mind when one has not gone on within the pause. With `keep` the sound of each Heard is in its pcm; otherwise
-    nothing is kept. `meter` is shown meanwhile; `button` ends the listening.
+    and makes up its mind when one has not gone on within the pause. With `keep` the sound of each Heard is in its pcm;
+    otherwise nothing is kept. `meter` is shown meanwhile; `button` ends the listening.
     """
 
     def __init__(self, source: Source, endpointer: Endpointer, *, meter: Meter | None = None,

@@ -20,9 +20,8 @@ _HELP = (
 _SHIFT = 1024  # pocketsphinx keeps the logarithms of sounds divided by this
 _LOG = _SHIFT * math.log(1.0001)  # and they are to this base
 # The best path through the lattice of words may be one that the grammar does not have, so the search's own is taken.
-# Children, and voices as high as theirs, are shorter from lips to throat than the adults of the acoustic model: taking frequencies
-# for a tenth lower than they are gains such voices twenty points in a hundred, and costs low ones about three. With the beams of
-# pocketsphinx, 1e-48, high voices lose their way as well.
+# Children are shorter from lips to throat than the adults of the acoustic model, so frequencies are taken for a tenth lower
+# than they are. With pocketsphinx's own beams, 1e-48, the search for high voices loses its way (figures: docs/hearing.md).
 _SETTINGS = {"bestpath": 0, "allphone_ci": 1, "beam": 1e-60, "pbeam": 1e-60,
              "lw": 6.5, "maxhmmpf": 30000, "warp_type": "inverse_linear", "warp_params": "1.1"}
 # For free wishes in their place: the weight of the language model and how far the search looks, chosen by other sentences and voices.
@@ -35,8 +34,7 @@ _PACE = 3  # how much faster than the sound the search is at least
 _REST = "rest"  # the search for what is left after a refusal, or offered
 _PHONES = "phones"  # the search that takes any phones for what was said
 
-# A sentence may be so much less likely than mere phones. Of other voices than docs/hearing.md has, 90 to 94 of 100 right wishes and
-# 3 to 7 of 100 sentences of stories kept it up; with noise at 20 dB the latter.
+# A sentence may be so much less likely than mere phones; docs/hearing.md says how many are.
 _CERTAIN = -2.1
 
 
@@ -424,7 +422,8 @@ class Recogniser:
         self._searching = False
         self._pcm.clear()
         # "wind(2)" is another way to say it
-        words = [segment._replace(word=re.sub(r"\(\d+\)$", "", segment.word)) for segment in found if segment.word[0] not in "<(["]
+        words = [segment._replace(word=re.sub(r"\(\d+\)$", "", segment.word))
+                 for segment in found if segment.word[0] not in "<(["]
         if not words:
             return Hypothesis()
         text = " ".join(word.word for word in words)

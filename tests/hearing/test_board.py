@@ -80,7 +80,7 @@ def test_two_wishes_one_after_another(machine, riscv_package, ear, tmp_path, spe
     assert [line for line in lines if "tok" not in line] == ["A story about a dragon. Yes?", "A story about a princess. Yes?"]
     most, *packages = memory.split()
     assert set(packages) == {"duostory", "_cffi_backend"}
-    assert float(most) < 40, told.stderr  # MB; seen: 37.9 when the recogniser is opened again, 34 in a story, 14.5 before all
+    assert float(most) < 40, told.stderr  # MB; seen: 37.3 when the recogniser is opened again, 34 in a story, 14.5 before all
 
 
 @pytest.mark.parametrize("machine", ["rv64gc"], indirect=True)
