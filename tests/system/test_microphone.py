@@ -37,7 +37,7 @@ def recordings(voice, tmp_path):
     for name, text in {"wish": "tell me a story about a dragon", "yes": "yes"}.items():
         with wave.open(str(files / f"{name}.wav"), "wb") as wav:
             wav.setparams((1, 2, sounds.RATE, 0, "NONE", None))
-            wav.writeframes(sounds.pcm(sounds.say(text)))
+            wav.writeframes(sounds.pcm(sounds.say(text, sounds.FIVE["en-us 130"])))  # calmly
     make_state(tmp_path / "state", files)
     return tmp_path / "state"
 
