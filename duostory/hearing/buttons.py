@@ -8,6 +8,7 @@ import select
 import struct
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from duostory import StoryError
@@ -21,7 +22,7 @@ class ButtonGone(StoryError):
     """A button that did work cannot be pressed any more: its keyboard is pulled out, or standard input has ended."""
 
 
-class Button:
+class Button(ABC):
     """Something to press. What was pressed before it was opened does not count. Raises ButtonGone once it has gone."""
 
     def descriptors(self) -> list[int]:
@@ -30,9 +31,9 @@ class Button:
 
     polled = False  # whether there is something to look at without that
 
+    @abstractmethod
     def pressed(self) -> bool:
         """Whether it was pressed since it was last asked or waited for. Never waits."""
-        raise NotImplementedError
 
     def wait(self, timeout: float | None = None) -> bool:
         """Return True once it is pressed, or was since it was last asked; False after `timeout` seconds (None: never)."""

@@ -153,7 +153,7 @@ class Dialogue:
 
     def _refuse(self, wished: Answer) -> None:
         subjects = wished.command.subjects
-        weakest = wished.weakest if len(subjects) > 1 else "".join(subjects)  # it may take as long to find out as the wish
+        weakest = wished.weakest if len(subjects) > 1 else "".join(subjects)
         self._refused += (weakest,) if weakest else ()
 
     def _ask(self, text: str, question: str, listen_for: str,

@@ -207,5 +207,12 @@ class Guest:
         return samples[loud[0]:loud[-1]] if loud else array("h")
 
 
+def tells_a_story(board: Guest, wish: str = "a kitten") -> None:
+    """A story that somebody asks for on the serial line is told there."""
+    board.console.send(wish)
+    board.console.expect(rf"{wish}\r\n", PATIENCE)
+    board.console.expect(r"Once upon a time[^.]+\.", PATIENCE)
+
+
 def audible(samples: array) -> bool:
     return bool(samples) and max(max(samples), -min(samples)) > AUDIBLE

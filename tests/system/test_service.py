@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.speech.recogniser import Recogniser, words
-from tests.system.guest import BUSYBOX, PATIENCE, RATE, SYSTEMD, Guest, text_before
+from tests.system.guest import BUSYBOX, PATIENCE, RATE, SYSTEMD, Guest, tells_a_story, text_before
 
 READY = "Hello! I am ready."
 DAMAGED = "Oh no. My story model does not work. Please copy it onto my card again."
@@ -96,6 +96,15 @@ def comes_back(board: Guest, signal: str) -> None:
     board.wait_for_silence(PATIENCE, after=before)
 
 
+def is_as_before(board: Guest) -> None:
+    """It tells a story, and stops when told to."""
+    before = len(board.sound())
+    tells_a_story(board)
+    board.wait_for_sound(PATIENCE, after=before)
+    board.console.send("stop")
+    board.wait_for_silence(PATIENCE, after=before)
+
+
 def test_killed(board, story):
     comes_back(board, "KILL")
 
@@ -104,7 +113,11 @@ def test_stuck(board, story):
     """systemd starts it again when it has shown no sign of life for 20 s."""
     if board.init != SYSTEMD:
         pytest.skip("only systemd looks for signs of life")
+    restarts = "systemctl show --property NRestarts --value duostory"
+    before = int(board.run(restarts))
     comes_back(board, "STOP")
+    assert int(board.run(restarts)) == before + 1
+    is_as_before(board)
 
 
 def test_nothing_runs_any_more(board, story):
@@ -123,6 +136,7 @@ def test_nothing_runs_any_more(board, story):
     board.wait_for_sound(PATIENCE, after=before)
     board.wait_for_silence(PATIENCE, after=before)
     board.wait_for_shell()
+    is_as_before(board)
 
 
 def test_a_damaged_model(board, story, tmp_path):

@@ -3,14 +3,7 @@
 import pytest
 
 from tests.system.conftest import make_state
-from tests.system.guest import BUSYBOX, PATIENCE, SYSTEMD
-
-
-def tells_a_story(board, wish: str = "a kitten") -> None:
-    """A story that somebody asks for on the serial line is told there."""
-    board.console.send(wish)
-    board.console.expect(rf"{wish}\r\n", PATIENCE)
-    board.console.expect(r"Once upon a time[^.]+\.", PATIENCE)
+from tests.system.guest import BUSYBOX, PATIENCE, SYSTEMD, tells_a_story
 
 
 def test_a_state_that_makes_no_sense(boot, tmp_path):
