@@ -51,6 +51,12 @@ def kernels() -> list[str]:
     return names
 
 
+def gemv() -> int:
+    """The address of the fastest duo_gemv of ext/duostory.h, or of that of $DUOSTORY_KERNEL; 0 if that is the scalar kernel."""
+    name = os.environ.get("DUOSTORY_KERNEL")
+    return int(ffi.cast("uintptr_t", lib.duo_gemv_of(name.encode() if name else ffi.NULL)))
+
+
 def _text(c_string) -> str:
     return ffi.string(c_string).decode("utf-8", "replace")
 

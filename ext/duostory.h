@@ -129,6 +129,14 @@ double duo_logprob(const duo_model *m, int token);
  * Returns NULL for i beyond the end. */
 const char *duo_kernels(int i);
 
+/* y[rows] = W x in single precision, rows a multiple of 32, W in blocks of 32 rows {w[cols][32]}: all sums of products begin
+ * with column 0. */
+typedef void duo_gemv(float *y, const float *w, const float *x, size_t rows, size_t cols);
+
+/* That of a kernel, NULL: of the fastest that this processor has. NULL for "scalar", whose is not faster than anybody's, and
+ * when there is none of that name. */
+duo_gemv *duo_gemv_of(const char *kernel);
+
 /* One sentence for a code. Never NULL. */
 const char *duo_strerror(int code);
 

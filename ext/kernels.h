@@ -18,7 +18,7 @@ typedef struct {
     int (*supported)(void);
 
     /* y[rows] = W x: W f32 in blocks {w[cols][32]}. */
-    void (*gemv_f32)(float *y, const float *w, const float *x, size_t rows, size_t cols);
+    duo_gemv *gemv_f32;
 
     /* y[rows] = W x: W q8 in blocks of groups {scale[32], w[group][32]}; x[cols] and xs[cols/group] from quantize.
      * A group adds (float(integer sum) * w scale) * x scale. */

@@ -434,6 +434,12 @@ const char *duo_kernels(int i)
     return k ? k->name : NULL;
 }
 
+duo_gemv *duo_gemv_of(const char *kernel)
+{
+    const duo_kernel *k = duo_kernel_choose(kernel);
+    return k && k != &duo_kernel_scalar ? k->gemv_f32 : NULL;
+}
+
 const char *duo_strerror(int code)
 {
     switch (code) {

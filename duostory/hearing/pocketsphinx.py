@@ -9,7 +9,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from duostory import StoryError
+from duostory import StoryError, engine
 from duostory.hearing.grammar import FREE, MODES, Heard
 from duostory.hearing.sources import BLOCK, RATE
 
@@ -110,6 +110,8 @@ class _Library:
 
         self.ffi, self.lib = ffi, ffi.dlopen(path)
         self.lib.err_set_loglevel(self.lib.ERR_FATAL)
+        with contextlib.suppress(AttributeError):  # as its authors have left it
+            self.lib.ps_set_gemv(ffi.cast("ps_gemv_t *", engine.gemv()))
 
     def decoder(self, model: Path, dictionary: Path, grammars: dict[str, Path]) -> _Decoder:
         return _LibraryDecoder(self, model, dictionary, grammars)
