@@ -68,7 +68,7 @@ def ear(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("machine", ["rv64gc"], indirect=True)
+@pytest.mark.parametrize("machine", ["rv64gcv", "rvv 0.7.1"], indirect=True)
 def test_two_wishes_one_after_another(machine, riscv_package, ear, tmp_path, speaker, monkeypatch):  # noqa: F811
     monkeypatch.setenv("DUOSTORY_POCKETSPHINX", str(ear))
     file = speaker("tell me a story about a dragon", "yes", "a story about a princess", "yes")
@@ -80,7 +80,7 @@ def test_two_wishes_one_after_another(machine, riscv_package, ear, tmp_path, spe
     assert [line for line in lines if "tok" not in line] == ["A story about a dragon. Yes?", "A story about a princess. Yes?"]
     most, *packages = memory.split()
     assert set(packages) == {"duostory", "_cffi_backend"}
-    assert float(most) < 40, told.stderr  # MB; seen: 37.3 when the recogniser is opened again, 34 in a story, 14.5 before all
+    assert float(most) < 40, told.stderr  # MB; seen: 36.3 when the recogniser is opened again, 32.2 in a story; QEMU 5.2 counts less
 
 
 @pytest.mark.parametrize("machine", ["rv64gc"], indirect=True)

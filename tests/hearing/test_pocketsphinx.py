@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from duostory import StoryError
+from duostory.engine import kernels
 from duostory.hearing import BLOCK, pocketsphinx
 from tests.conftest import ROOT
 
@@ -45,6 +46,25 @@ def recogniser(opened):
     recogniser = pocketsphinx.Recogniser()
     yield recogniser
     recogniser.close()
+
+
+def test_the_same_on_vectors(library, monkeypatch):
+    """The densities by the engine's kernel, and by the library itself."""
+    if kernels() == ["scalar"]:
+        pytest.skip("this processor has no kernel that is faster")
+    monkeypatch.setenv("DUOSTORY_POCKETSPHINX", str(library))
+    said = [sounds.say(text) for text in ("tell me a story about a dragon", "a robot and a cat", "stop")]
+    heard = []
+    for kernel in "", "scalar":
+        monkeypatch.setenv("DUOSTORY_KERNEL", kernel)
+        monkeypatch.setattr(pocketsphinx, "_opened", None)
+        recogniser = pocketsphinx.Recogniser()
+        found = [hear(recogniser, sound)[0] for sound in said]
+        heard.append([(each.text, each.score) for each in found])
+        recogniser.close()
+    for (text, score), (same, nearly) in zip(*heard):
+        assert text == same != ""
+        assert score == pytest.approx(nearly, abs=0.01)  # sums in another order move few frames, by a step of 0.1
 
 
 def test_wishes(recogniser):
