@@ -21,8 +21,9 @@ _SHIFT = 1024  # pocketsphinx keeps the logarithms of sounds divided by this
 _LOG = _SHIFT * math.log(1.0001)  # and they are to this base
 # The best path through the lattice of words may be one that the grammar does not have, so the search's own is taken.
 # Children are shorter from lips to throat than the adults of the acoustic model, so frequencies are taken for a tenth lower
-# than they are. With pocketsphinx's own beams, 1e-48, the search for high voices loses its way (figures: docs/hearing.md).
-_SETTINGS = {"bestpath": 0, "allphone_ci": 1, "beam": 1e-54, "pbeam": 1e-54, "maxhmmpf": 800,
+# than they are. With pocketsphinx's own beams, 1e-48, the search for high voices loses its way; six densities in place of its
+# four, and likelier silences, hear more (figures: docs/hearing.md).
+_SETTINGS = {"bestpath": 0, "allphone_ci": 1, "beam": 1e-54, "pbeam": 1e-54, "maxhmmpf": 800, "topn": 6, "silprob": 0.1,
              "lw": 6.5, "warp_type": "inverse_linear", "warp_params": "1.1"}
 # For free wishes in their place, chosen by other sentences and voices.
 _FREE = {"lw": 8.0, "bestpath": 1, "fwdflat": 0, "beam": 1e-48, "pbeam": 1e-48, "maxhmmpf": 1000, "maxwpf": 10,
@@ -110,7 +111,7 @@ class _Library:
 
         self.ffi, self.lib = ffi, ffi.dlopen(path)
         self.lib.err_set_loglevel(self.lib.ERR_FATAL)
-        with contextlib.suppress(AttributeError):  # as its authors have left it
+        with contextlib.suppress(ffi.error):  # a library without our change
             self.lib.ps_set_gemv(ffi.cast("ps_gemv_t *", engine.gemv()))
 
     def decoder(self, model: Path, dictionary: Path, grammars: dict[str, Path]) -> _Decoder:
