@@ -103,6 +103,7 @@ class Dialogue:
 
     def _wish(self) -> Generator[Ask, Answer, Done]:
         self._refused: tuple[str, ...] = ()
+        self._kept: tuple[str, ...] = ()  # what else was in the last wish that was refused
         offered: tuple[str, ...] = ()
         text, question = "", TEXTS["wish"]  # an earcon asks the first time
         for failures in range(1, FAILURES + 2):
@@ -127,8 +128,8 @@ class Dialogue:
     def _confirmed(self, answer: Answer) -> Generator[Ask, Answer, Command | None]:
         """The command, or the one that somebody wants instead; None for no.
 
-        At the first no to a wish the same sound is understood anew, and at the second it is given up. The least certain
-        subject of what was refused is not heard again in this dialogue.
+        At the first no to a wish the same sound is understood anew, and at the second it is given up. One subject of what was
+        refused is not heard again in this dialogue.
         """
         wished, instead, unclear, why = answer, False, 0, ""
         while unclear < UNCLEAR:
@@ -152,9 +153,12 @@ class Dialogue:
         return None
 
     def _refuse(self, wished: Answer) -> None:
+        """Of several subjects the one that came in place of the last refused, or else the least certain."""
         subjects = wished.command.subjects
-        weakest = wished.weakest if len(subjects) > 1 else "".join(subjects)
-        self._refused += (weakest,) if weakest else ()
+        new = [subject for subject in subjects if subject not in self._kept] or subjects
+        refused = new[0] if len(new) == 1 else wished.weakest
+        self._kept = tuple(subject for subject in subjects if subject != refused)
+        self._refused += (refused,) if refused else ()
 
     def _ask(self, text: str, question: str, listen_for: str,
              offered: tuple[str, ...] = ()) -> Generator[Ask, Answer, Answer]:

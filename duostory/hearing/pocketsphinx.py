@@ -21,13 +21,15 @@ _SHIFT = 1024  # pocketsphinx keeps the logarithms of sounds divided by this
 _LOG = _SHIFT * math.log(1.0001)  # and they are to this base
 # The best path through the lattice of words may be one that the grammar does not have, so the search's own is taken.
 # Children are shorter from lips to throat than the adults of the acoustic model, so frequencies are taken for a tenth lower
-# than they are. With pocketsphinx's own beams, 1e-48, the search for high voices loses its way; six densities in place of its
-# four, and likelier silences, hear more (figures: docs/hearing.md).
-_SETTINGS = {"bestpath": 0, "allphone_ci": 1, "beam": 1e-54, "pbeam": 1e-54, "maxhmmpf": 800, "topn": 6, "silprob": 0.1,
+# than they are. With pocketsphinx's own beams, 1e-48, the search for high voices loses its way, and with its 7e-29 for the ends of
+# words many a right one is not left, so that nothing is heard or one subject of two. Six densities in place of its four, and
+# likelier silences, hear more (figures: docs/hearing.md).
+_SETTINGS = {"bestpath": 0, "allphone_ci": 1, "beam": 1e-54, "pbeam": 1e-54, "wbeam": 1e-40, "maxhmmpf": 800, "topn": 6,
+             "silprob": 0.1,
              "lw": 6.5, "warp_type": "inverse_linear", "warp_params": "1.1"}
 # For free wishes in their place, chosen by other sentences and voices.
-_FREE = {"lw": 8.0, "bestpath": 1, "fwdflat": 0, "beam": 1e-48, "pbeam": 1e-48, "maxhmmpf": 1000, "maxwpf": 10,
-         "latsize": 1000}
+_FREE = {"lw": 8.0, "bestpath": 1, "fwdflat": 0, "beam": 1e-48, "pbeam": 1e-48, "wbeam": 7e-29, "silprob": 0.005,
+         "maxhmmpf": 1000, "maxwpf": 10, "latsize": 1000}
 _WEIGHT = 6.5  # of the grammar's probabilities against the sound
 _HEAD = 3 * 2 * RATE  # bytes, 3 s, of which the loudness and the room are known
 _PIECE = 2 * RATE  # bytes that pocketsphinx is given at once: of more than 2.5 s it writes behind the end of a buffer

@@ -157,6 +157,24 @@ def test_the_least_certain_subject_of_what_was_refused_is_not_looked_for_again()
     assert talk.send(Answer(meaning("no"))).without == ("frog", "dog") and asked == [("frog",)]
 
 
+def test_what_came_in_its_place_is_refused_the_second_time():
+    """However certain it is: what was kept is no more likely to be wrong than before. Of two new ones it is the less certain."""
+    wishes = iter([("a boat and a cat", "boat"), ("a dog and a cat", "cat"),
+                   ("a bee and a pig", "pig"), ("a bee and a king", "bee")])
+
+    def heard(without=()):
+        text, weakest = next(wishes)
+        return Answer(meaning(text), weakest=weakest, otherwise=heard)
+
+    talk = Dialogue(cycle(OFFERS), str.format).talk()
+    next(talk)
+    for _ in range(2):
+        talk.send(heard())
+        talk.send(Answer(meaning("no")))
+        refused = talk.send(Answer(meaning("no"))).without
+    assert refused == ("boat", "dog", "pig", "king")
+
+
 def test_what_was_refused_is_neither_heard_nor_offered_again():
     talk = Dialogue(cycle(["a dragon", "a robot", "a polar bear", "the moon", "a cat"]), str.format).talk()
     assert next(talk).without == ()
