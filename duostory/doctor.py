@@ -21,6 +21,7 @@ PYTHON = 12e6  # bytes that Python and the voice take; seen: 11.3 MB on x86-64
 LISTEN = 1.0  # seconds
 BUSY = "end that program, perhaps duostory serve, and ask again"
 TONE = "This is my voice."
+SERVICE_STATE = "/var/lib/duostory"  # the service's, as unit and script name it
 
 
 class Finding(NamedTuple):
@@ -187,7 +188,7 @@ def _watchdog() -> Finding:
 
 
 def _clock() -> Finding:
-    now, kept = time.time(), config.kept_number("clock")
+    now, kept = time.time(), config.kept_number("clock", _environ())
     source = "from a" if clock.goes_on() else "this machine has no"
     source += " clock that goes on without power"
     fact = f"{time.strftime('%Y-%m-%d %H:%M', time.localtime(now))}, {source}"
@@ -196,13 +197,20 @@ def _clock() -> Finding:
     return Finding("clock", fact, "it has not been set: `date -s` sets it, and duostory serve keeps it over a power cut")
 
 
+def _environ() -> dict[str, str]:
+    """For root, who looks after the machine, the service's state is of interest, and not that of stories told at the prompt."""
+    service = {"STATE_DIRECTORY": SERVICE_STATE} if os.geteuid() == 0 and os.path.isdir(SERVICE_STATE) else {}
+    return service | os.environ
+
+
 def _state() -> Finding:
-    folder, damaged = config.state_folder(), config.damaged()
+    environ = _environ()
+    folder, damaged = config.state_folder(environ), config.damaged(environ)
     if damaged:
         return Finding("state", damaged[0], "nothing, it is written anew")
     if not folder:
         return Finding("state", "there is no home folder", "set STATE_DIRECTORY, or nothing is kept over a power cut")
-    if problem := config.keep_number("doctor", int(time.time())):
+    if problem := config.keep_number("doctor", int(time.time()), environ):
         return Finding("state", f"cannot keep {problem}", "make room or mount it to be written, or nothing is kept")
     os.unlink(os.path.join(folder, "doctor"))
     return Finding("state", f"{folder} can be written")

@@ -26,6 +26,7 @@ FILES = {
     "usr/lib/systemd/system/duostory.service": ("package/duostory/duostory.service", PLAIN),
     "usr/lib/systemd/system/duostory.service.d/ear.conf": ("package/duostory/ear.conf", PLAIN),
     "usr/lib/udev/rules.d/60-duostory.rules": ("package/duostory/60-duostory.rules", PLAIN),
+    "usr/libexec/duostory/state": ("package/duostory/state", EXECUTABLE),
     "usr/libexec/duostory/sound-card": ("package/duostory/sound-card", EXECUTABLE),
     "etc/asound.conf": ("package/duostory/asound.conf", PLAIN),
 }
@@ -53,17 +54,15 @@ def product(tmp_path_factory, request) -> Path:
     subprocess.run(["qemu-riscv64", "-L", riscv.DEBIAN, riscv.DEBIAN / "usr/bin/python3", "-m", "compileall", "-q",
                     "--invalidation-mode", "unchecked-hash", "-s", root, packages], check=True)
     shutil.copytree(FIRMWARE / "board/qemu/overlay", root, symlinks=True, dirs_exist_ok=True)
-    for unit in "state.service", "var-lib-duostory.mount":
-        path = root / "etc/systemd/system" / unit
-        path.write_text(path.read_text().replace("vda2", "vdb"))
     for place, (source, mode) in FILES.items():
         (root / place).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(FIRMWARE / source, root / place)
         (root / place).chmod(mode)
     (root / "usr" / "bin" / "duostory").write_text(COMMAND)
     (root / "usr" / "bin" / "duostory").chmod(0o755)
-    mounts = (FIRMWARE / "board/duo/overlay/etc/fstab").read_text()
-    (root / "etc" / "fstab").write_text(mounts.replace("/dev/mmcblk0p3", "/dev/vdb"))
+    shutil.copy(FIRMWARE / "board/duo/overlay/etc/fstab", root / "etc" / "fstab")
+    for place, partition in {"etc/init.d/S01state": "mmcblk0p3", "etc/systemd/system/state.service": "vda2"}.items():
+        (root / place).write_text((root / place).read_text().replace(partition, "vdb"))
     rule = re.search("(?m)^rule='(.*)'$", (FIRMWARE / "board/duo/post-build.sh").read_text())[1]
     (root / "etc" / "mdev.conf").write_text(f"{rule}\nsnd/.* root:audio 660\n")
     defaults = (FIRMWARE / "package/duostory/default").read_text()

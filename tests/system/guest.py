@@ -83,12 +83,13 @@ class Guest:
     init -- BUSYBOX or SYSTEMD
     card -- whether there is a sound card, on USB
     microphone -- whether there is a card "Loopback" that records what is played on it
+    worn_out -- whether the state partition can only be read
     settings -- of duostory, as the names of environment variables and their values
     console -- the serial line of the board
     """
 
-    def __init__(self, folder: Path, product: Path, state: Path, init: str, *, card: bool = True,
-                 microphone: bool = False, settings: dict[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, product: Path, state: Path, init: str, *, card: bool = True, microphone: bool = False,
+                 worn_out: bool = False, settings: dict[str, str] | None = None) -> None:
         self.folder, self.init, self.wav, self.state = folder, init, folder / "sound.wav", state
         lines = {what: Line(folder / f"{what}.log") for what in ("console", "shell", "control")}
         self.console, self._shell, self._control = lines.values()
@@ -105,9 +106,9 @@ class Guest:
         for id, line in lines.items():
             command += ["-chardev", f"socket,id={id},fd={line.theirs.fileno()}"]
         command += ["-serial", "chardev:console", "-device", "virtconsole,chardev=shell", "-mon", "control,mode=control"]
-        for id, image in {"root": product, "state": state}.items():
+        for id, image, read_only in ("root", product, True), ("state", state, worn_out):
             command += ["-device", f"virtio-blk-pci,drive={id}",
-                        "-drive", f"id={id},if=none,format=raw,file={image},readonly={'off' if image is state else 'on'}"]
+                        "-drive", f"id={id},if=none,format=raw,file={image},readonly={'on' if read_only else 'off'}"]
         if card:
             command += ["-device", "usb-audio,id=card,audiodev=sound"]
         self.powered_on = time.monotonic()

@@ -32,6 +32,35 @@ def test_a_state_partition_that_is_none(boot, tmp_path, init):
         assert "opening: " in board.run("grep -q /var/lib/duostory /proc/mounts && cat /var/lib/duostory/last-story")
 
 
+@pytest.mark.parametrize("init", [BUSYBOX, SYSTEMD], ids=["busybox", "systemd"])
+def test_a_state_partition_that_is_worn_out(boot, tmp_path, init):
+    """What it holds can be read, and what is kept is in memory."""
+    files = tmp_path / "files"
+    files.mkdir()
+    (files / "volume").write_text("30\n")
+    make_state(tmp_path / "state", files)
+    with boot(init, tmp_path / "state", worn_out=True) as board:
+        board.wait_for_sound(PATIENCE)
+        board.wait_for_shell()
+        tells_a_story(board)
+        assert "opening: " in board.run("cat /var/lib/duostory/last-story")
+        assert board.run("cat /var/lib/duostory/volume").strip() == "30"
+        assert b"lost with the power" in (board.folder / "console.log").read_bytes()
+
+
+@pytest.mark.parametrize("init", [BUSYBOX, SYSTEMD], ids=["busybox", "systemd"])
+def test_a_state_partition_that_cannot_be_made(boot, tmp_path, init):
+    """It is too small for a file system."""
+    state = tmp_path / "state"
+    state.write_bytes(b"\xa5" * 4096)
+    with boot(init, state) as board:
+        board.wait_for_sound(PATIENCE)
+        board.wait_for_shell()
+        tells_a_story(board)
+        assert "opening: " in board.run("cat /var/lib/duostory/last-story")
+        assert b"lost with the power" in (board.folder / "console.log").read_bytes()
+
+
 def test_a_full_state_partition(boot):
     with boot(BUSYBOX) as board:
         board.wait_for_sound(PATIENCE)

@@ -1,7 +1,10 @@
 """The doctor: one screen, and an exit status that says whether a story can be told and heard."""
 
+import os
+
 import pytest
 
+from duostory import doctor as module
 from tests.teller import run
 
 
@@ -55,3 +58,19 @@ def test_a_state_that_is_of_no_use_is_no_reason_to_fail(tmp_path, story_model):
         (tmp_path / "volume").write_text("loud")
         status, findings = doctor(tmp_path, story_model, "--silent", STATE_DIRECTORY=str(state))
         assert status == 0 and findings["state"].startswith("- ") and says in findings["state"]
+
+
+@pytest.mark.parametrize("user, environ, expected", [
+    (0, {}, "service"), (1000, {}, "home"), (0, {"STATE_DIRECTORY": "named"}, "named"),
+])
+def test_root_is_told_about_the_state_of_the_service(tmp_path, monkeypatch, user, environ, expected):
+    (tmp_path / "service").mkdir()
+    monkeypatch.setattr(module, "SERVICE_STATE", str(tmp_path / "service"))
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home"))
+    for name, folder in environ.items():
+        monkeypatch.setenv(name, str(tmp_path / folder))
+    fact = module._state().fact
+    assert fact.startswith(str(tmp_path / expected)) and fact.endswith("can be written")
+    assert list((tmp_path / "service").iterdir()) == []

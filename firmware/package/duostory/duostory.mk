@@ -44,6 +44,12 @@ define DUOSTORY_INSTALL_SOUND
 endef
 DUOSTORY_POST_INSTALL_TARGET_HOOKS += DUOSTORY_INSTALL_SOUND
 
+define DUOSTORY_INSTALL_STATE
+	$(INSTALL) -D -m 0755 $(DUOSTORY_PKGDIR)/state \
+		$(TARGET_DIR)/usr/libexec/duostory/state
+endef
+DUOSTORY_POST_INSTALL_TARGET_HOOKS += DUOSTORY_INSTALL_STATE
+
 # What DUOSTORY_POCKETSPHINX names: library, acoustic model, and grammars, which the board has no dictionary for.
 ifeq ($(BR2_PACKAGE_DUOSTORY_EAR),y)
 DUOSTORY_DEPENDENCIES += pocketsphinx
