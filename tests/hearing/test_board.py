@@ -83,11 +83,12 @@ def test_two_wishes_one_after_another(machine, riscv_package, ear, tmp_path, spe
     assert float(most) < 40, told.stderr  # MB; seen: 36.3 when the recogniser is opened again, 32.2 in a story; QEMU 5.2 counts less
 
 
-@pytest.mark.parametrize("machine", ["rv64gc"], indirect=True)
-def test_a_free_wish(machine, riscv_package, ear, tmp_path, speaker, monkeypatch):  # noqa: F811
+@pytest.mark.parametrize("machine", ["rv64gcv"], indirect=True)
+def test_two_free_wishes(machine, riscv_package, ear, tmp_path, speaker, monkeypatch):  # noqa: F811
     monkeypatch.setenv("DUOSTORY_POCKETSPHINX", str(ear))
-    file = speaker("tell me a story about a dragon who lost his apple", "yes")
+    file = speaker("tell me a story about a dragon who lost his apple", "yes", "a story about a rabbit and a frog", "yes")
     told = run(machine, riscv_package, tmp_path, "-c", PROBE, "--free", "--mic-file", file, "--wav", "there.wav", "-n", "20")
     *lines, _, memory = told.stderr.decode().splitlines()
-    assert lines[0] == "A story about a dragon and his apple. Yes?"
-    assert float(memory.split()[0]) < 40, told.stderr  # MB; seen: 37.5
+    assert [line for line in lines if "tok" not in line] == [
+        "A story about a dragon and his apple. Yes?", "A story about a rabbit and a frog. Yes?"]
+    assert float(memory.split()[0]) < 40, told.stderr  # MB; seen: 39.6 when the recogniser is opened again, 36.8 while it listens
