@@ -221,6 +221,7 @@ class _Spoken:
     def __init__(self, heard: Heard, dictionary: Path) -> None:
         self._own = {subject.name.lower(): subject.phones for subject in heard.subjects if subject.phones}
         self._plurals = {subject.plural: subject.name for subject in heard.subjects if subject.plural}
+        self._subjects = {_one(form) for subject in heard.subjects for form in _forms(subject)}
         self._ways: dict[str, list[str]] = {}
         with open(dictionary, encoding="utf-8") as lines:
             for line in lines:
@@ -232,8 +233,10 @@ class _Spoken:
         ways = [""]
         for word in phrase.split("_"):
             ways = [f"{way} {more}".strip() for way in ways for more in self._word(word)[:2]]
-        return "".join(f"{phrase}{f'({number})' if number > 1 else ''} {way}\n"
-                       for number, way in enumerate(ways[:_WAYS], 1))
+        ways = ways[:_WAYS]
+        if phrase in self._subjects:
+            ways = list(dict.fromkeys([*ways, *map(_without_r, ways)]))
+        return "".join(f"{phrase}{f'({number})' if number > 1 else ''} {way}\n" for number, way in enumerate(ways, 1))
 
     def _word(self, word: str) -> list[str]:
         if word in self._own:
@@ -243,6 +246,12 @@ class _Spoken:
         if word in self._plurals and word.startswith(self._plurals[word].rstrip("y")):
             return [f"{way} {_plural_phones(way)}" for way in self._word(self._plurals[word])]
         raise StoryError(f'nothing says how "{word}" is spoken: put "{word} = PHONES" into the list of what can be said')
+
+
+def _without_r(way: str) -> str:
+    """As most of England says it: no R but before a vowel ("horse", "tiger")."""
+    way = re.sub(r" R(?= [^AEIOU]|$)", "", way)
+    return re.sub(r"ER(?= [^AEIOU]|$)", "AH", way)
 
 
 def _plural_phones(singular: str) -> str:

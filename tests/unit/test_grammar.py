@@ -81,6 +81,15 @@ def test_a_grammar_is_made_of_the_list(heard, tmp_path):
     assert (tmp_path / "yes-no.fsg").read_text() != (tmp_path / "wishes.fsg").read_text()
 
 
+def test_subjects_as_england_says_them_too(heard, tmp_path):
+    heard.path.write_text(SMALL + "horse = HH AO R S\ntiger = T AY G ER\ncarrot = K EH R AH T\nferry = F EH R IY\n")
+    grammar.write(Heard(heard.path), tmp_path / "dictionary", tmp_path)
+    spoken = dict(line.split(" ", 1) for line in (tmp_path / "words.dict").read_text().splitlines())
+    assert spoken["horse"] == "HH AO R S" and spoken["horse(2)"] == "HH AO S"
+    assert spoken["tigers"] == "T AY G ER Z" and spoken["tigers(2)"] == "T AY G AH Z"
+    assert "carrot(2)" not in spoken and "ferries(2)" not in spoken  # an R before a vowel stays
+
+
 def test_a_grammar_without_what_was_refused(heard, tmp_path):
     grammar.write(heard, tmp_path / "dictionary", tmp_path)
     whole = (tmp_path / "wishes.fsg").read_text().split("\n")
