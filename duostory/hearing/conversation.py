@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from duostory import StoryError
 from duostory.hearing.buttons import Button, ButtonGone
 from duostory.hearing.dialogue import WISHES, YES_NO, Answer, Ask, Dialogue, Done
-from duostory.hearing.grammar import Command
+from duostory.hearing.grammar import Command, Wish
 from duostory.hearing.light import Light
 from duostory.hearing.listening import BEGIN_S, PAUSE_S, Heard, Listener
 from duostory.hearing.sources import DeviceGone, NoMicrophone
@@ -67,14 +67,14 @@ class Conversation:
             self.say("", "ready")
             self.say(self.greeting)
 
-    def say(self, text: str, earcon: str = "") -> None:
-        """Print and speak `text`, then play the earcon; return when both have been heard. Who speaks has thought."""
+    def say(self, text: str, earcon: str = "", meanwhile: Callable[[], object] | None = None) -> None:
+        """Print and speak `text`, call `meanwhile`, and then play the earcon; return when both have been heard."""
         if self._light:
             self._light.off()
         if text:
             say(text, INFO)
         if self._mouth:
-            self._mouth.say(text, earcon)
+            self._mouth.say(text, earcon, meanwhile)
 
     def next(self) -> Command | None:
         """The next command that is not carried out here: for a story, or "good night". None at the end of a file, and
@@ -174,7 +174,7 @@ class Conversation:
         self.unanswered = ask.listen_for == YES_NO
         if self.unanswered:
             self._page.event("confirm", text=ask.text)
-        self.say(ask.text, "listening")
+        self.say(ask.text, "listening", ask.meanwhile)
         answer = self._understood(self._listen(ask, ANSWER_S if self.unanswered else BEGIN_S), ask)
         self.unanswered = False
         return answer
@@ -253,11 +253,7 @@ class _Answer(Answer):
     def confident(self) -> bool:
         return self.hypothesis.confident
 
-    @property
-    def weakest(self) -> str:
-        return self.hypothesis.weakest
-
-    def otherwise(self, without: tuple[str, ...]) -> Answer:
+    def otherwise(self, without: tuple[Wish, ...]) -> Answer:
         hypothesis = self.recogniser.reconsider(self.hypothesis, without, self.offered)
         answer = _Answer(self.recogniser.meaning(hypothesis.text, self.offered))
         answer.hypothesis = hypothesis

@@ -11,10 +11,11 @@ And no story begins for somebody who says nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
+from functools import cache, partial
 from itertools import islice
 from typing import NamedTuple
 
-from .grammar import FREE, Command
+from .grammar import FREE, Command, Wish
 
 WISHES, YES_NO = "wishes", "yes-no"  # what can be listened for
 FAILURES = 2  # until three subjects are offered; one more starts a surprise story
@@ -61,16 +62,16 @@ class Answer(NamedTuple):
     voice: bool = True  # whether anybody spoke, and loud enough
     confident: bool = True
     level: str = "fine"  # of the sound: "fine", "quiet", "clipped" or "silent"
-    weakest: str = ""  # the subject of a wish that is the least certain one
-    # What the same sound may be if it is a wish, and about none of these subjects. May take as long as to understand it did.
-    otherwise: Callable[[tuple[str, ...]], Answer] = lambda without: Answer(None)
+    # What the same sound may be if it is a wish, and none of these. May take longer than to understand it did.
+    otherwise: Callable[[tuple[Wish, ...]], Answer] = lambda without: Answer(None)
 
 
 class Ask(NamedTuple):
     text: str  # to say first; perhaps nothing
     listen_for: str  # WISHES, YES_NO or FREE
-    without: tuple[str, ...] = ()  # subjects that have been refused, and that nobody wants to hear of again
+    without: tuple[Wish, ...] = ()  # wishes that have been refused, and that nobody wants to hear of again
     offered: tuple[str, ...] = ()  # wishes that `text` names ("a dragon"), of which one is likely to be the answer
+    meanwhile: Callable[[], object] | None = None  # if called while `text` is said, nobody has to wait for it later
 
 
 class Done(NamedTuple):
@@ -102,8 +103,7 @@ class Dialogue:
             return Done(over.args[0], None)
 
     def _wish(self) -> Generator[Ask, Answer, Done]:
-        self._refused: tuple[str, ...] = ()
-        self._kept: tuple[str, ...] = ()  # what else was in the last wish that was refused
+        self._refused: tuple[Wish, ...] = ()
         offered: tuple[str, ...] = ()
         text, question = "", TEXTS["wish"]  # an earcon asks the first time
         for failures in range(1, FAILURES + 2):
@@ -123,25 +123,27 @@ class Dialogue:
         return Done(_join(why, TEXTS["surprise"]), Command("surprise"))
 
     def _offer(self) -> tuple[str, ...]:
-        return tuple(islice((offer for offer in self._offers if not offer.endswith(self._refused)), 3))
+        refused = tuple(wish[0] for wish in self._refused if len(wish) == 1)
+        return tuple(islice((offer for offer in self._offers if not offer.endswith(refused)), 3))
 
     def _confirmed(self, answer: Answer) -> Generator[Ask, Answer, Command | None]:
         """The command, or the one that somebody wants instead; None for no.
 
-        At the first no to a wish the same sound is understood anew, and at the second it is given up. One subject of what was
-        refused is not heard again in this dialogue.
+        At the first no to a wish the same sound is understood anew, and at the second it is given up. What was refused is not
+        heard again in this dialogue.
         """
         wished, instead, unclear, why = answer, False, 0, ""
+        other = self._other(wished)
         while unclear < UNCLEAR:
             command = wished.command
             question = TEXTS["instead?" if instead else f"{command.kind}?"].format(what=command.text)
-            answer = yield from self._ask(_join(why, question), question, YES_NO)
+            answer = yield from self._ask(_join(why, question), question, YES_NO, meanwhile=None if instead else other)
             kind, why = answer.command and answer.command.kind, ""
             if kind == "no":
-                self._refuse(wished)
-                if instead or command.kind != "story":
+                self._refused += (command.subjects,) if command.subjects else ()
+                if instead or not other:
                     return None
-                wished, instead, unclear = wished.otherwise(self._refused), True, 0
+                wished, instead, unclear = other(), True, 0
                 if not wished.command:
                     return None
             elif kind == "yes" and answer.confident:
@@ -150,22 +152,21 @@ class Dialogue:
                 unclear, why = unclear + 1, TEXTS["yes or no"]
             elif kind != "again":  # say it again, that means here
                 wished, instead = answer, False
+                other = self._other(wished)
         return None
 
-    def _refuse(self, wished: Answer) -> None:
-        """Of several subjects the one that came in place of the last refused, or else the least certain."""
-        subjects = wished.command.subjects
-        new = [subject for subject in subjects if subject not in self._kept] or subjects
-        refused = new[0] if len(new) == 1 else wished.weakest
-        self._kept = tuple(subject for subject in subjects if subject != refused)
-        self._refused += (refused,) if refused else ()
+    def _other(self, wished: Answer) -> Callable[[], Answer] | None:
+        """What else the sound of this wish may be, found out once; None if it is no wish for a story."""
+        if wished.command.kind != "story":
+            return None
+        return cache(partial(wished.otherwise, (*self._refused, wished.command.subjects)))
 
-    def _ask(self, text: str, question: str, listen_for: str,
-             offered: tuple[str, ...] = ()) -> Generator[Ask, Answer, Answer]:
+    def _ask(self, text: str, question: str, listen_for: str, offered: tuple[str, ...] = (),
+             meanwhile: Callable[[], object] | None = None) -> Generator[Ask, Answer, Answer]:
         """Say `text` and return what is answered to it, if need be to `question` at the second time of asking."""
         asked_again = False
         while True:
-            answer = yield Ask(text, listen_for, self._refused, offered)
+            answer = yield Ask(text, listen_for, self._refused, offered, meanwhile)
             kind = answer.command and answer.command.kind
             if not answer.voice:
                 if asked_again or answer.level == "silent":

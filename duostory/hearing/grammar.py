@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterator, Sequence
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ _SIBILANTS = ("S", "Z", "SH", "ZH", "CH", "JH")
 _VOICELESS = ("P", "T", "K", "F", "TH")
 _WAYS = 4  # of saying a phrase, at most: more only cost time
 
+Wish = tuple[str, ...]  # its subjects
 _Arc = tuple[int, int, float, str]  # from state, to state, probability, word or nothing
 
 
@@ -27,7 +29,7 @@ class Command(NamedTuple):
     """What was meant. `text` is the wish as one would type it ("a dragon and a cat"), empty but for a story."""
 
     kind: str  # one of KINDS
-    subjects: tuple[str, ...] = ()
+    subjects: Wish = ()
     text: str = ""
 
 
@@ -101,6 +103,14 @@ class Heard:
     def _typed(self, word: str) -> str:
         name = self._names.get(word, word)
         return name if name.lower() == word else word
+
+
+def lacking(wishes: Collection[Wish]) -> Iterator[Wish]:
+    """The subjects of which a grammar has to lack all, so that none of the `wishes` is in it: the fewest first, then other ways.
+    A wish that is none of them can be said without the subjects of one of these ways, unless it names more than one of them."""
+    ways = {frozenset(way) for way in product(*wishes)}
+    fewest = [tuple(sorted(way)) for way in ways if not any(other < way for other in ways)]
+    yield from sorted(fewest, key=lambda way: (len(way), way))
 
 
 def _sections(path: Path) -> dict[str, list[str]]:

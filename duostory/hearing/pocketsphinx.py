@@ -6,11 +6,13 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cached_property, partial
+from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from duostory import StoryError, engine
-from duostory.hearing.grammar import FREE, MODES, Heard
+from duostory.hearing.grammar import FREE, MODES, Heard, Wish, lacking
 from duostory.hearing.sources import BLOCK, RATE
 
 _HELP = (
@@ -35,6 +37,7 @@ _WEIGHT = 6.5  # of the grammar's probabilities against the sound
 _HEAD = 3 * 2 * RATE  # bytes, 3 s, of which the loudness and the room are known
 _PIECE = 2 * RATE  # bytes that pocketsphinx is given at once: of more than 2.5 s it writes behind the end of a buffer
 _PACE = 3  # how much faster than the sound the search is at least
+_TRIES = 4  # searches for another wish in the same sound
 _REST = "rest"  # the search for what is left after a refusal, or offered
 _PHONES = "phones"  # the search that takes any phones for what was said
 
@@ -47,16 +50,18 @@ class NoPocketsphinx(StoryError):
 
 
 class Hypothesis:
-    """What was heard. `text` is the recogniser's own, for Recogniser.meaning(); empty where it is no command. `weakest` is the
-    subject of a wish that fits least, or "". `pcm` is the sound itself, for Recogniser.reconsider().
+    """What was heard. `text` is the recogniser's own, for Recogniser.meaning(); empty where it is no command. `likelihood` is that
+    of the sound and these words together, a natural logarithm, to be compared with others of the same sound only. `pcm` is the
+    sound itself, for Recogniser.reconsider().
 
     `score` says how well it fits: how much likelier the sound is as these words than as any phones at all, a natural logarithm
     for each 10 ms, about 0 to -10; None without text, and for free wishes. `confident` is whether that is enough to go by.
     These two take as long as the whole search did, the first time that one is asked for, and only while the recogniser is open.
     """
 
-    def __init__(self, text: str = "", weakest: str = "", judge: Callable[[], float] | None = None, pcm: bytes = b"") -> None:
-        self.text, self.weakest, self._judge, self.pcm = text, weakest, judge, pcm
+    def __init__(self, text: str = "", likelihood: float = -math.inf, judge: Callable[[], float] | None = None,
+                 pcm: bytes = b"") -> None:
+        self.text, self.likelihood, self._judge, self.pcm = text, likelihood, judge, pcm
 
     @cached_property
     def score(self) -> float | None:
@@ -73,7 +78,8 @@ class Segment(NamedTuple):
     word: str
     first: int  # frame, of 10 ms
     last: int
-    score: float  # of the sound alone, a natural logarithm
+    score: float  # of the sound alone, a natural logarithm,
+    prior: float  # and of the word, by the grammar or the language model
 
     @property
     def frames(self) -> int:
@@ -186,14 +192,14 @@ class _LibraryDecoder:
     def finish(self) -> list[Segment]:
         ffi, lib = self._ffi, self._lib
         lib.ps_end_utt(self._decoder)
-        first, last, score = ffi.new("int *"), ffi.new("int *"), ffi.new("int *")
+        first, last, score, prior = (ffi.new("int *") for _ in range(4))
         found = []
         segment = lib.ps_seg_iter(self._decoder) if lib.ps_get_hyp(self._decoder, ffi.NULL) else ffi.NULL
         while segment:
             lib.ps_seg_frames(segment, first, last)
-            lib.ps_seg_prob(segment, score, ffi.NULL, ffi.NULL)
+            lib.ps_seg_prob(segment, score, prior, ffi.NULL)
             word = ffi.string(lib.ps_seg_word(segment)).decode()
-            found.append(Segment(word, first[0], last[0], score[0] * _LOG))
+            found.append(Segment(word, first[0], last[0], score[0] * _LOG, prior[0] * _LOG))
             segment = lib.ps_seg_next(segment)  # frees itself behind the last
         return found
 
@@ -279,7 +285,8 @@ class _WheelDecoder:
         if not self._decoder.hyp():
             return []
         return [Segment(found.word, found.start_frame, found.end_frame,
-                        _SHIFT * math.log(found.ascore) if found.ascore else -math.inf) for found in self._decoder.seg()]
+                        *(_SHIFT * math.log(score) if score else -math.inf for score in (found.ascore, found.lscore)))
+                for found in self._decoder.seg()]
 
     def close(self) -> None:
         del self._decoder
@@ -375,14 +382,14 @@ class Recogniser:
         self._pcm, self._searching = bytearray(), False
         self.use("wishes")
 
-    def use(self, mode: str, without: Collection[str] = (), offered: Sequence[str] = ()) -> None:
-        """Hear the commands of `mode`, but none of the subjects `without`, which have been refused; and most likely one of the
-        wishes that were `offered`. Free wishes may name all."""
+    def use(self, mode: str, without: Collection[Wish] = (), offered: Sequence[str] = ()) -> None:
+        """Hear the commands of `mode`, but none of the wishes `without`, which have been refused, nor all others that name the
+        same; and most likely one of the wishes that were `offered`. Free wishes may be any."""
         self.start()
         self._mode = mode
         self.meaning = self._free.meaning if mode == FREE else self.heard.meaning
         if mode != FREE and (without or offered):
-            self._mode = self._rest(mode, without=without, offered=offered)
+            self._mode = self._rest(mode, without=next(lacking(without)), offered=offered)
 
     def _rest(self, mode: str, **changes) -> str:
         """The name of a search with the grammar of `mode`, changed as by Heard.changed()."""
@@ -394,15 +401,19 @@ class Recogniser:
             os.close(file)
         return _REST
 
-    def reconsider(self, hypothesis: Hypothesis, without: Collection[str], offered: Sequence[str] = ()) -> Hypothesis:
-        """What the same sound may have been if it was a wish for a story, and about none of the subjects `without`.
+    def reconsider(self, hypothesis: Hypothesis, without: Collection[Wish], offered: Sequence[str] = ()) -> Hypothesis:
+        """What the same sound may have been if it was a wish for a story, and none of the wishes `without`. Each of up to
+        _TRIES searches takes as long as the first one did.
 
         use() has to be called before the next utterance.
         """
-        self._mode = self._rest("wishes", without=without, offered=offered, commands=False)
-        self.start()
-        self.feed(hypothesis.pcm)
-        return self.finish()
+        def search(subjects: Collection[str]) -> Hypothesis:
+            self._mode = self._rest("wishes", without=subjects, offered=offered, commands=False)
+            self.start()
+            self.feed(hypothesis.pcm)
+            return self.finish()
+
+        return max(map(search, islice(lacking(without), _TRIES)), key=attrgetter("likelihood"))
 
     def start(self) -> None:
         if self._searching:
@@ -435,8 +446,8 @@ class Recogniser:
         text = " ".join(word.word for word in words)
         if self._mode == FREE:  # whose words have no scores that could be compared
             return Hypothesis(text, pcm=pcm)
-        subjects = [(word.score / word.frames, name) for word in words if (name := self.heard.subject(word.word))]
-        return Hypothesis(text, min(subjects, default=(0.0, ""))[1], partial(self._judge, found, pcm, self._mean), pcm)
+        likelihood = sum(segment.score + segment.prior for segment in found)
+        return Hypothesis(text, likelihood, partial(self._judge, found, pcm, self._mean), pcm)
 
     def _search(self, most: int) -> None:
         """Search on, in at most so many bytes."""

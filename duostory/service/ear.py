@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -33,8 +34,8 @@ class Mouth:
     def volume(self, percent: int) -> None:
         self._robot.settings = replace(self._robot.settings, volume=percent)
 
-    def say(self, text: str = "", earcon: str = "") -> None:
-        self._robot.sound.speak(text, earcon if self._robot.settings.earcons else "", self.volume)
+    def say(self, text: str = "", earcon: str = "", meanwhile: Callable[[], object] | None = None) -> None:
+        self._robot.sound.speak(text, earcon if self._robot.settings.earcons else "", self.volume, meanwhile)
 
 
 class Ear:

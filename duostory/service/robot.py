@@ -75,17 +75,13 @@ class Sound:
             say(f"duostory: stories are only shown: {error}", WARNING)
             return None
 
-    def speak(self, words: str, earcon: str = "", volume: int | None = None) -> None:
-        """Say something, then play a sound; return when both have been heard."""
+    def speak(self, words: str, earcon: str = "", volume: int | None = None,
+              meanwhile: Callable[[], object] | None = None) -> None:
+        """Say something, then play a sound; return when both have been heard. `meanwhile` may be called while words sound."""
         if player := self.open(self._settings.volume if volume is None else volume):
-            with player:
-                if words:
-                    player.say(words)
-                if earcon:
-                    from ..speech import earcons
+            from ..speech.mouth import utter
 
-                    player.play(earcons.samples(earcon, player.voice.rate))
-                player.finish()
+            utter(player, words, earcon, meanwhile)
 
 
 class Robot:

@@ -24,17 +24,15 @@ class Mouth:
         """A player for a story, with the `options` of Player, to be closed by whoever asks for it."""
         return Player(self._voice, self._sink(), volume=self.volume, notice=self._notice, **options)
 
-    def say(self, text: str = "", earcon: str = "") -> None:
-        """Say `text`, then play `earcon`, one of EARCONS. Returns when both have been heard. Raises StoryError."""
+    def say(self, text: str = "", earcon: str = "", meanwhile: Callable[[], object] | None = None) -> None:
+        """Say `text`, then play `earcon`, one of EARCONS. Returns when both have been heard. Raises StoryError.
+
+        What takes time may be done `meanwhile`: it is called as soon as `text` sounds, and the earcon waits for it.
+        """
         earcon = earcon if self._signs and not self._file else ""
         if not (text or earcon):
             return
-        with self.player() as player:
-            if text:
-                player.say(text)
-            if earcon:
-                player.play(earcons.samples(earcon, self._voice.rate))
-            player.finish()
+        utter(self.player(), text, earcon, meanwhile)
 
     def _sink(self) -> Sink:
         if self._file:
@@ -57,6 +55,19 @@ class Mouth:
         """Complete the file."""
         if sink := self._file or self._next:
             sink.close()
+
+
+def utter(player: Player, text: str, earcon: str, meanwhile: Callable[[], object] | None = None) -> None:
+    """As Mouth.say(), with a player that is closed then."""
+    with player:
+        if text:
+            player.say(text)
+        if meanwhile:
+            player.wait_for_sound()  # which would come later with two at work
+            meanwhile()
+        if earcon:
+            player.play(earcons.samples(earcon, player.voice.rate))
+        player.finish()
 
 
 class _Turn(NullSink):

@@ -139,6 +139,12 @@ class Player:
             pass
         self._raise_error()
 
+    def wait_for_sound(self) -> None:
+        """Wait until the first sentence has begun to sound. Raises what ended the player, like say()."""
+        while self._thread.is_alive() and not self.stats.first_sound:
+            time.sleep(POLL)
+        self._raise_error()
+
     def _queue(self, sound: Callable[[], object], pause: float = 0.0) -> None:
         self._room.get()
         if self._stopped or not self._thread.is_alive():

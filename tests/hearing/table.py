@@ -70,7 +70,7 @@ def percent(part: int, whole: int) -> str:
 
 
 def understood(recogniser: Recogniser, hypothesis: Hypothesis) -> Answer:
-    return Answer(recogniser.meaning(hypothesis.text), weakest=hypothesis.weakest,
+    return Answer(recogniser.meaning(hypothesis.text),
                   otherwise=lambda without: understood(recogniser, recogniser.reconsider(hypothesis, without)))
 
 

@@ -90,5 +90,5 @@ def test_the_other_modes_are_as_ever(recogniser):
     recogniser.use("yes-no")
     hypothesis, command = hear(recogniser, sounds.say("yes"))
     assert command.kind == "yes" and hypothesis.confident
-    recogniser.use("wishes", without={"dragon"})
+    recogniser.use("wishes", without=[("dragon",)])
     assert hear(recogniser, sounds.say("tell me a story about a kangaroo"))[1].subjects == ("kangaroo",)

@@ -110,7 +110,7 @@ def test_an_answer_is_one_of_few(recogniser, text, kind):
 def test_the_same_sound_as_another_wish(recogniser):
     """There is one for what was refused, and none that is no wish; what is heard next is heard as ever."""
     ship, command = hear(recogniser, sounds.say("tell me a story about a ship"))
-    other = recogniser.meaning(recogniser.reconsider(ship, command.subjects).text)
+    other = recogniser.meaning(recogniser.reconsider(ship, [command.subjects]).text)
     assert {command.subjects, other.subjects} == {("ship",), ("sheep",)}
     stop, _ = hear(recogniser, sounds.say("stop"))
     assert (recogniser.meaning(recogniser.reconsider(stop, ()).text) or other).kind == "story"
