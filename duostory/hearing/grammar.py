@@ -106,8 +106,8 @@ class Heard:
 
 
 def lacking(wishes: Collection[Wish]) -> Iterator[Wish]:
-    """The subjects of which a grammar has to lack all, so that none of the `wishes` is in it: the fewest first, then other ways.
-    A wish that is none of them can be said without the subjects of one of these ways, unless it names more than one of them."""
+    """Which subjects a grammar has to lack, so that nothing in it names all that one of the `wishes` names: the fewest first, and
+    then each other way. All other wishes are in the grammar of one way at least."""
     ways = {frozenset(way) for way in product(*wishes)}
     fewest = [tuple(sorted(way)) for way in ways if not any(other < way for other in ways)]
     yield from sorted(fewest, key=lambda way: (len(way), way))
