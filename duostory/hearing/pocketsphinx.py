@@ -413,6 +413,7 @@ class Recogniser:
             self.feed(hypothesis.pcm)
             return self.finish()
 
+        self.meaning = self.heard.meaning
         return max(map(search, islice(lacking(without), _TRIES)), key=attrgetter("likelihood"))
 
     def start(self) -> None:

@@ -118,6 +118,14 @@ def test_the_same_sound_as_another_wish(recogniser):
     assert hear(recogniser, sounds.say("stop"))[1].kind == "stop"
 
 
+@pytest.mark.parametrize("text", ["tell me a story about a ship and a dragon", "tell me a story about a dragon and a ship"])
+def test_of_two_subjects_one_may_have_been_right(recogniser, text):
+    """It is the one that is hard to take for something else."""
+    both, command = hear(recogniser, sounds.say(text))
+    other = recogniser.meaning(recogniser.reconsider(both, [command.subjects]).text)
+    assert {*command.subjects, *other.subjects} == {"dragon", "ship", "sheep"} and "dragon" in other.subjects
+
+
 def test_what_is_offered_is_understood_better(recogniser):
     """Bare answers, of which a half is understood otherwise (docs/hearing.md). Another wish is still one."""
     offered = "a frog", "a fairy", "a train"
