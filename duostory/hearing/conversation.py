@@ -68,7 +68,8 @@ class Conversation:
             self.say(self.greeting)
 
     def say(self, text: str, earcon: str = "", meanwhile: Callable[[], object] | None = None) -> None:
-        """Print and speak `text`, call `meanwhile`, and then play the earcon; return when both have been heard."""
+        """Print and speak `text`, then play the earcon; return when both have been heard. What is spoken gives time for what may
+        be done `meanwhile`."""
         if self._light:
             self._light.off()
         if text:

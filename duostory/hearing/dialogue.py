@@ -15,7 +15,7 @@ from functools import cache, partial
 from itertools import islice
 from typing import NamedTuple
 
-from .grammar import FREE, Command, Wish
+from .grammar import FREE, Command, Wish, lacking
 
 WISHES, YES_NO = "wishes", "yes-no"  # what can be listened for
 FAILURES = 2  # until three subjects are offered; one more starts a surprise story
@@ -123,7 +123,7 @@ class Dialogue:
         return Done(_join(why, TEXTS["surprise"]), Command("surprise"))
 
     def _offer(self) -> tuple[str, ...]:
-        refused = tuple(wish[0] for wish in self._refused if len(wish) == 1)
+        refused = next(lacking(self._refused))  # and so are not listened for
         return tuple(islice((offer for offer in self._offers if not offer.endswith(refused)), 3))
 
     def _confirmed(self, answer: Answer) -> Generator[Ask, Answer, Command | None]:
@@ -134,7 +134,9 @@ class Dialogue:
         """
         wished, instead, unclear, why = answer, False, 0, ""
         other = self._other(wished)
-        while unclear < UNCLEAR:
+        if wished.command.subjects in self._refused:  # a free wish that was heard so again
+            wished, instead = other(), True
+        while wished.command and unclear < UNCLEAR:
             command = wished.command
             question = TEXTS["instead?" if instead else f"{command.kind}?"].format(what=command.text)
             answer = yield from self._ask(_join(why, question), question, YES_NO, meanwhile=None if instead else other)
@@ -144,14 +146,12 @@ class Dialogue:
                 if instead or not other:
                     return None
                 wished, instead, unclear = other(), True, 0
-                if not wished.command:
-                    return None
             elif kind == "yes" and answer.confident:
                 return command
             elif kind in ("yes", None):
                 unclear, why = unclear + 1, TEXTS["yes or no"]
             elif kind != "again":  # say it again, that means here
-                wished, instead = answer, False
+                wished, instead, unclear = answer, False, 0
                 other = self._other(wished)
         return None
 

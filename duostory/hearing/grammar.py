@@ -105,7 +105,7 @@ class Heard:
         return name if name.lower() == word else word
 
 
-def lacking(wishes: Collection[Wish]) -> Iterator[Wish]:
+def lacking(wishes: Collection[Sequence[str]]) -> Iterator[Wish]:
     """Which subjects a grammar has to lack, so that nothing in it names all that one of the `wishes` names: the fewest first, and
     then each other way. All other wishes are in the grammar of one way at least."""
     ways = {frozenset(way) for way in product(*wishes)}

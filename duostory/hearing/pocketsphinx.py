@@ -37,7 +37,7 @@ _WEIGHT = 6.5  # of the grammar's probabilities against the sound
 _HEAD = 3 * 2 * RATE  # bytes, 3 s, of which the loudness and the room are known
 _PIECE = 2 * RATE  # bytes that pocketsphinx is given at once: of more than 2.5 s it writes behind the end of a buffer
 _PACE = 3  # how much faster than the sound the search is at least
-_TRIES = 4  # searches for another wish in the same sound
+_TRIES = 2  # searches for another wish in the same sound: about as long as the robot asks
 _REST = "rest"  # the search for what is left after a refusal, or offered
 _PHONES = "phones"  # the search that takes any phones for what was said
 
@@ -73,17 +73,12 @@ class Hypothesis:
 
 
 class Segment(NamedTuple):
-    """A word, or a phone, and where it was heard."""
+    """A word, or a phone, and how it was heard."""
 
     word: str
-    first: int  # frame, of 10 ms
-    last: int
+    last: int  # frame, of 10 ms
     score: float  # of the sound alone, a natural logarithm,
     prior: float  # and of the word, by the grammar or the language model
-
-    @property
-    def frames(self) -> int:
-        return self.last - self.first + 1
 
 
 # ------------------------------------------------------------------------------------------ the library, in two guises
@@ -192,14 +187,14 @@ class _LibraryDecoder:
     def finish(self) -> list[Segment]:
         ffi, lib = self._ffi, self._lib
         lib.ps_end_utt(self._decoder)
-        first, last, score, prior = (ffi.new("int *") for _ in range(4))
+        last, score, prior = (ffi.new("int *") for _ in range(3))
         found = []
         segment = lib.ps_seg_iter(self._decoder) if lib.ps_get_hyp(self._decoder, ffi.NULL) else ffi.NULL
         while segment:
-            lib.ps_seg_frames(segment, first, last)
+            lib.ps_seg_frames(segment, ffi.NULL, last)
             lib.ps_seg_prob(segment, score, prior, ffi.NULL)
             word = ffi.string(lib.ps_seg_word(segment)).decode()
-            found.append(Segment(word, first[0], last[0], score[0] * _LOG, prior[0] * _LOG))
+            found.append(Segment(word, last[0], score[0] * _LOG, prior[0] * _LOG))
             segment = lib.ps_seg_next(segment)  # frees itself behind the last
         return found
 
@@ -284,7 +279,7 @@ class _WheelDecoder:
         self._decoder.end_utt()
         if not self._decoder.hyp():
             return []
-        return [Segment(found.word, found.start_frame, found.end_frame,
+        return [Segment(found.word, found.end_frame,
                         *(_SHIFT * math.log(score) if score else -math.inf for score in (found.ascore, found.lscore)))
                 for found in self._decoder.seg()]
 
@@ -389,7 +384,7 @@ class Recogniser:
         self._mode = mode
         self.meaning = self._free.meaning if mode == FREE else self.heard.meaning
         if mode != FREE and (without or offered):
-            self._mode = self._rest(mode, without=next(lacking(without)), offered=offered)
+            self._mode = self._rest(mode, without=next(self._lacking(without)), offered=offered)
 
     def _rest(self, mode: str, **changes) -> str:
         """The name of a search with the grammar of `mode`, changed as by Heard.changed()."""
@@ -407,14 +402,18 @@ class Recogniser:
 
         use() has to be called before the next utterance.
         """
-        def search(subjects: Collection[str]) -> Hypothesis:
-            self._mode = self._rest("wishes", without=subjects, offered=offered, commands=False)
+        def search(subjects: Wish) -> Hypothesis:
             self.start()
+            self._mode = self._rest("wishes", without=subjects, offered=offered, commands=False)
             self.feed(hypothesis.pcm)
             return self.finish()
 
         self.meaning = self.heard.meaning
-        return max(map(search, islice(lacking(without), _TRIES)), key=attrgetter("likelihood"))
+        return max(map(search, islice(self._lacking(without), _TRIES)), key=attrgetter("likelihood"))
+
+    def _lacking(self, wishes: Collection[Wish]) -> Iterator[Wish]:
+        """As lacking(), of the list's subjects: free wishes may name them in the plural."""
+        return lacking([[self.heard.subject(thing.lower()) or thing for thing in wish] for wish in wishes])
 
     def start(self) -> None:
         if self._searching:

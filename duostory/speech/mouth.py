@@ -27,7 +27,7 @@ class Mouth:
     def say(self, text: str = "", earcon: str = "", meanwhile: Callable[[], object] | None = None) -> None:
         """Say `text`, then play `earcon`, one of EARCONS. Returns when both have been heard. Raises StoryError.
 
-        What takes time may be done `meanwhile`: it is called as soon as `text` sounds, and the earcon waits for it.
+        What takes time may be done `meanwhile`: it is called when `text` has begun to sound, and the earcon waits for it.
         """
         earcon = earcon if self._signs and not self._file else ""
         if not (text or earcon):
@@ -63,7 +63,7 @@ def utter(player: Player, text: str, earcon: str, meanwhile: Callable[[], object
         if text:
             player.say(text)
         if meanwhile:
-            player.wait_for_sound()  # which would come later with two at work
+            player.wait_for_sound()  # which would come later with two at work on one processor
             meanwhile()
         if earcon:
             player.play(earcons.samples(earcon, player.voice.rate))

@@ -140,9 +140,11 @@ class Player:
         self._raise_error()
 
     def wait_for_sound(self) -> None:
-        """Wait until the first sentence has begun to sound. Raises what ended the player, like say()."""
-        while self._thread.is_alive() and not self.stats.first_sound:
-            time.sleep(POLL)
+        """Wait until the first sentence begins to sound, or nothing of all that is queued did. Raises like wait()."""
+        spoken = Event()
+        self._queue(spoken.set)
+        while self._thread.is_alive() and not self.stats.first_sound and not spoken.wait(POLL):
+            pass
         self._raise_error()
 
     def _queue(self, sound: Callable[[], object], pause: float = 0.0) -> None:

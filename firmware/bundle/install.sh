@@ -9,14 +9,18 @@ PREFIX=/opt/duostory
 say() { echo "duostory: $*"; }
 fail() { say "$*" >&2; exit 1; }
 
-case "${1:-}" in
---uninstall)
-	[ ! -x "$ROOT/etc/init.d/S95duostory" ] || "$ROOT/etc/init.d/S95duostory" stop
+remove() {
+	[ ! -x "$ROOT/etc/init.d/S95duostory" ] || "$ROOT/etc/init.d/S95duostory" stop >/dev/null
 	# What was there before, or has been changed, stays.
 	for file in asound.conf default/duostory; do
 		! cmp -s "$ROOT$PREFIX/${file%/*}" "$ROOT/etc/$file" || rm "$ROOT/etc/$file"
 	done
 	rm -rf "$ROOT$PREFIX" "$ROOT/etc/init.d/S95duostory" "$ROOT/usr/bin/duostory"
+}
+
+case "${1:-}" in
+--uninstall)
+	remove
 	say "is gone; settings (/etc/duostory.toml) and the last story (/var/lib/duostory) are still there"
 	exit
 	;;
@@ -37,13 +41,13 @@ for folder in /etc/init.d /usr/bin; do
 	[ -w "$ROOT$folder" ] || fail "cannot write into $folder: this is for an image whose root is writable, as Milk-V's is"
 done
 needed=$(du -sk "$here/files" | cut -f 1)
+installed=$(du -sk "$ROOT$PREFIX" 2>/dev/null | cut -f 1)
 free=$(df -k "$ROOT/" 2>/dev/null | awk '$4 ~ /^[0-9]+$/ { free = $4 } END { print free }')
-[ -z "$free" ] || [ "$free" -gt "$needed" ] || fail "needs $needed KB, and $free are free: delete something"
+[ -z "$free" ] || [ $((free + ${installed:-0})) -gt "$needed" ] || fail "needs $needed KB, and $free are free: delete something"
 
-say "stopping what is installed, copying $needed KB"
-[ ! -x "$ROOT/etc/init.d/S95duostory" ] || "$ROOT/etc/init.d/S95duostory" stop >/dev/null
-mkdir -p "$ROOT$PREFIX" "$ROOT/etc/default"
-rm -rf "$ROOT$PREFIX"
+say "removing what is installed, copying $needed KB"
+remove
+mkdir -p "$ROOT${PREFIX%/*}" "$ROOT/etc/default"
 cp -r "$here/files" "$ROOT$PREFIX"
 version=$("$ROOT$PREFIX/bin/duostory" --version 2>&1) ||
 	fail "its Python does not start on this system, so this image is not one that it was made for: $version"

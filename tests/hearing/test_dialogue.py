@@ -77,6 +77,9 @@ FROG, DOG = "A story about a frog. Yes?", "A story about a dog, then. Yes?"
     ([DRAGON, "yes?", "yes"], ["", STORY, f"Please say yes or no. {STORY}", ""], ("story", "dragon")),
     ([DRAGON, MUMBLE, "yes?", "a cat", "yes"],
      ["", STORY, f"Please say yes or no. {STORY}", WISH, "A story about a cat. Yes?", ""], ("story", "cat")),
+    ([DRAGON, MUMBLE, "a cat", MUMBLE, "yes"],
+     ["", STORY, f"Please say yes or no. {STORY}", "A story about a cat. Yes?", "Please say yes or no. A story about a cat. Yes?", ""],
+     ("story", "cat")),
     # not understood: asked again, three offered, and then a surprise
     ([MUMBLE, DRAGON, "yes"], ["", NOT_UNDERSTOOD, STORY, ""], ("story", "dragon")),
     ([SHOUT, DRAGON, "yes"], ["", f"That was too loud for me. Please step back a little. {WISH}", STORY, ""], ("story", "dragon")),
@@ -168,6 +171,14 @@ def test_what_was_refused_is_neither_heard_nor_offered_again():
     assert ask.text == "I know stories about a dragon, a robot and the moon. Which one?"
 
 
+def test_what_is_offered_can_be_heard():
+    """Of "a cat and a bear" the bear may be right, but it is not listened for."""
+    talk = Dialogue(cycle(OFFERS), str.format).talk()
+    next(talk), talk.send(Answer(meaning("a cat and a bear"))), talk.send(Answer(meaning("no")))
+    ask = talk.send(MUMBLE)
+    assert len(ask.offered) == 3 and not {offer[2:] for offer in ask.offered} & {*next(lacking(ask.without))}
+
+
 def test_nothing_is_looked_for_in_place_of_a_command():
     talk = Dialogue(cycle(OFFERS), str.format).talk()
     next(talk)
@@ -189,6 +200,12 @@ def test_what_a_grammar_lacks(wishes, ways):
 def test_what_is_offered_can_be_said(offer):
     command = meaning(offer)
     assert command.kind == "story" and command.text == offer
+
+
+def test_a_free_wish_that_is_heard_so_again():
+    talk = Dialogue(cycle(OFFERS), str.format, free=True).talk()
+    next(talk), talk.send(heard(DRAGON)), talk.send(heard("no"))
+    assert talk.send(heard(f"{DRAGON} | a dog")).text == DOG
 
 
 def test_free_wishes_are_always_asked_back_and_end_with_the_offer():

@@ -87,9 +87,11 @@ def test_the_other_modes_are_as_ever(recogniser):
     recogniser.use("free")
     for text, kind in (("good night robot", "good night"), ("stop", "stop"), ("once more", "again")):
         assert hear(recogniser, sounds.say(text))[1].kind == kind
-    ship, command = hear(recogniser, sounds.say("a ship"))
-    other = recogniser.reconsider(ship, [command.subjects])  # among the listed ones
-    assert recogniser.meaning(other.text) == recogniser.heard.meaning(other.text) and other.text
+    dragons, command = hear(recogniser, sounds.say("two dragons"))
+    other = recogniser.reconsider(dragons, [command.subjects])  # a wish of the list
+    assert command.subjects == ("dragons",)
+    assert recogniser.meaning(other.text) == recogniser.heard.meaning(other.text)
+    assert "dragon" not in recogniser.meaning(other.text).subjects
     recogniser.use("yes-no")
     hypothesis, command = hear(recogniser, sounds.say("yes"))
     assert command.kind == "yes" and hypothesis.confident
