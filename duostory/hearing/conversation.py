@@ -99,7 +99,8 @@ class Conversation:
                 self._light.off()
 
     def stop(self) -> None:
-        """Let next() return None within 0.2 s, but not before what is being said has been said. From any thread."""
+        """Let next() return None within 0.2 s, but not before what is being said has been said, and what is searched meanwhile has
+        been. From any thread."""
         self._stopped = True
 
     def close(self) -> None:

@@ -37,7 +37,7 @@ _WEIGHT = 6.5  # of the grammar's probabilities against the sound
 _HEAD = 3 * 2 * RATE  # bytes, 3 s, of which the loudness and the room are known
 _PIECE = 2 * RATE  # bytes that pocketsphinx is given at once: of more than 2.5 s it writes behind the end of a buffer
 _PACE = 3  # how much faster than the sound the search is at least
-_TRIES = 2  # searches for another wish in the same sound: about as long as the robot asks
+_TRIES = 3  # searches for another wish in the same sound: two take about as long as the robot asks
 _REST = "rest"  # the search for what is left after a refusal, or offered
 _PHONES = "phones"  # the search that takes any phones for what was said
 
