@@ -1,5 +1,7 @@
 """What may be wrong with a board, and what it does about that: it tells stories all the same."""
 
+import subprocess
+
 import pytest
 
 from tests.system.conftest import make_state
@@ -30,6 +32,23 @@ def test_a_state_partition_that_is_none(boot, tmp_path, init):
         tells_a_story(board)
         board.wait_for_shell()
         assert "opening: " in board.run("grep -q /var/lib/duostory /proc/mounts && cat /var/lib/duostory/last-story")
+
+
+def test_a_state_partition_that_is_damaged(boot, tmp_path):
+    """So that e2fsck wants to be told what to do: all that can be kept is."""
+    files, commands = tmp_path / "files", tmp_path / "commands"
+    files.mkdir()
+    (files / "volume").write_text("30\n")
+    (files / "other").write_text("which will be lost\n")
+    make_state(tmp_path / "state", files)
+    commands.write_text("set_inode_field /other block[0] 0\nset_super_value state 2\n")
+    subprocess.run(["debugfs", "-w", "-f", commands, tmp_path / "state"], check=True, capture_output=True)
+    with boot(BUSYBOX, tmp_path / "state") as board:
+        board.wait_for_sound(PATIENCE)
+        board.wait_for_shell()
+        assert board.run("cat /var/lib/duostory/volume").strip() == "30"
+        tells_a_story(board)
+        assert "opening: " in board.run("cat /var/lib/duostory/last-story")
 
 
 @pytest.mark.parametrize("init", [BUSYBOX, SYSTEMD], ids=["busybox", "systemd"])
