@@ -28,10 +28,10 @@ _LOG = _SHIFT * math.log(1.0001)  # and they are to this base
 # likelier silences, hear more (figures: docs/hearing.md).
 _SETTINGS = {"bestpath": 0, "allphone_ci": 1, "beam": 1e-50, "pbeam": 1e-50, "wbeam": 1e-36, "maxhmmpf": 800, "topn": 6,
              "silprob": 0.1, "lw": 6.5, "warp_type": "inverse_linear", "warp_params": "1.1", "pl_weight": 6.0}
-# For free wishes in their place, chosen by other sentences and voices. Only their search looks at the next phones before a word
-# goes on with one of them, but how much that counts, pl_weight, is read when the decoder is opened: 6 instead of 3 saves a fifth
-# of the work.
-_FREE = {"lw": 8.0, "bestpath": 1, "fwdflat": 0, "beam": 1e-48, "pbeam": 1e-48, "wbeam": 7e-29, "silprob": 0.005,
+# For free wishes in their place, chosen by other sentences and voices; with pocketsphinx's lponlybeam, 7e-29, more words are lost
+# at their ends. Only their search looks at the next phones before a word goes on with one of them, but how much that counts,
+# pl_weight, is read when the decoder is opened: 6 instead of 3 saves a fifth of the work.
+_FREE = {"lw": 8.0, "bestpath": 1, "fwdflat": 0, "beam": 1e-48, "pbeam": 1e-48, "wbeam": 7e-29, "lponlybeam": 1e-34,
          "maxhmmpf": 1000, "maxwpf": 10, "latsize": 1000}
 _WEIGHT = 6.5  # of the grammar's probabilities against the sound
 _HEAD = 3 * 2 * RATE  # bytes, 3 s, of which the loudness and the room are known
