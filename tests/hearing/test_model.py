@@ -10,7 +10,7 @@ import pytest
 from duostory.hearing import pocketsphinx
 from tests.conftest import ROOT
 
-np = pytest.importorskip("numpy")
+pytest.importorskip("numpy")
 from tests.hearing import sounds  # noqa: E402 (needs numpy)
 from tests.hearing.table import hear  # noqa: E402
 
