@@ -15,6 +15,9 @@ PLACES = ("first", "second", "third")  # of what is offered
 # a grammar without any would take one in ten for a yes.
 MODES = {"wishes": (0.1, 0.6), "yes-no": (0.7, 0.3)}
 
+WAKE = "hey robot"  # the phrase that wakes the robot
+WAKE_DICTIONARY = "hey HH EY\nrobot R OW B AA T\nrobot(2) R OW B AH T\n"
+
 FREE = "free"  # the mode of free wishes, which has a language model in place of a grammar
 
 _SIBILANTS = ("S", "Z", "SH", "ZH", "CH", "JH")

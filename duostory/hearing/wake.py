@@ -8,22 +8,21 @@ no room has (-90 dBFS) 31. In 33.5 minutes of stories in which nobody said it, i
 import os
 
 from duostory import StoryError
+from duostory.hearing.grammar import WAKE, WAKE_DICTIONARY
 from duostory.hearing.pocketsphinx import _Library, _open
 
-PHRASE = "hey robot"
-_PRONUNCIATIONS = b"hey HH EY\nrobot R OW B AA T\nrobot(2) R OW B AH T\n"
 _THRESHOLD = 1e-40  # with 1e-30: 47, 44, 32 and 19 of 60, and, fed without a pause, one false alarm in the same time
 
 
 class WakePhrase:
-    """Hears PHRASE, and nothing else, in what is fed to it since start(). Raises as Recogniser."""
+    """Hears WAKE, and nothing else, in what is fed to it since start(). Raises as Recogniser."""
 
     def __init__(self) -> None:
         library, data = _open()
         dictionary = os.memfd_create("wake.dict")  # pocketsphinx wants a file
         try:
-            os.write(dictionary, _PRONUNCIATIONS)
-            settings = {"hmm": str(data / "en-us"), "dict": f"/proc/self/fd/{dictionary}", "keyphrase": PHRASE}
+            os.write(dictionary, WAKE_DICTIONARY.encode())
+            settings = {"hmm": str(data / "en-us"), "dict": f"/proc/self/fd/{dictionary}", "keyphrase": WAKE}
             self._decoder = (_LibraryDecoder if isinstance(library, _Library) else _WheelDecoder)(library, settings)
         finally:
             os.close(dictionary)

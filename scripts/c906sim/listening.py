@@ -189,17 +189,14 @@ def speak(file: Path, wishes: Iterable, voices: Iterable) -> list[Said]:
 
 
 def ear(folder: Path) -> Path:
-    """pocketsphinx for riscv64, with our grammars."""
-    from duostory.hearing.grammar import Heard, write
-
+    """pocketsphinx for riscv64, with what a board has beside it."""
     built = subprocess.run([ROOT / "scripts" / "pocketsphinx", "--host", "riscv64-linux-gnu"], capture_output=True, text=True)
     if built.returncode:
         sys.exit(built.stderr.strip())
     library, made = built.stdout.strip(), folder / "ear"
     made.mkdir()
-    for name in ("libpocketsphinx.so", "en-us"):
-        (made / name).symlink_to(f"{library}/{name}")
-    write(Heard(ROOT / "models" / "heard.txt"), Path(library, "cmudict-en-us.dict"), made)
+    (made / "libpocketsphinx.so").symlink_to(f"{library}/libpocketsphinx.so")
+    subprocess.run([ROOT / "scripts" / "grammar", f"{library}/en-us", f"{library}/cmudict-en-us.dict", made], check=True)
     return made
 
 

@@ -7,9 +7,10 @@ from array import array
 import pytest
 
 from duostory.hearing import WavSource
+from duostory.hearing.grammar import WAKE
 from duostory.hearing.listening import Listener
 from duostory.hearing.pocketsphinx import Endpointer, NoPocketsphinx
-from duostory.hearing.wake import PHRASE, WakePhrase
+from duostory.hearing.wake import WakePhrase
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +37,6 @@ def said(voice, folder, *sentences: str) -> str:
 
 def test_only_the_phrase_wakes_it(phrase, voice, tmp_path):
     asleep = "Once upon a time there was a little girl. She had a red ball, and her mother read a story to her."
-    listener = Listener(WavSource(said(voice, tmp_path, asleep, PHRASE, asleep)), Endpointer())
+    listener = Listener(WavSource(said(voice, tmp_path, asleep, WAKE, asleep)), Endpointer())
     assert listener.wait(phrase)
     assert not listener.wait(phrase)  # until the end

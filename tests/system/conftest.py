@@ -71,8 +71,9 @@ def product(tmp_path_factory, request) -> Path:
     (root / "usr/lib/systemd/system/multi-user.target.wants/duostory.service").symlink_to("../duostory.service")
     if riscv.POCKETSPHINX.exists():
         ear = root / "usr/share/duostory/hearing"
-        shutil.copytree(riscv.POCKETSPHINX, ear, ignore=shutil.ignore_patterns("cmudict*"))
-        subprocess.run([ROOT / "scripts/grammar", riscv.POCKETSPHINX / "cmudict-en-us.dict", ear], check=True)
+        shutil.copytree(riscv.POCKETSPHINX, ear, ignore=shutil.ignore_patterns("cmudict*", "en-us"))
+        model, dictionary = riscv.POCKETSPHINX / "en-us", riscv.POCKETSPHINX / "cmudict-en-us.dict"
+        subprocess.run([ROOT / "scripts/grammar", model, dictionary, ear], check=True)
     image = folder / "root.squashfs"
     devices = [option for device in ("console c 600 0 0 5 1", "null c 666 0 0 1 3") for option in ("-p", f"dev/{device}")]
     subprocess.run(["mksquashfs", root, image, "-quiet", "-no-progress", "-comp", "lz4", "-all-root", *devices],

@@ -50,7 +50,7 @@ define DUOSTORY_INSTALL_STATE
 endef
 DUOSTORY_POST_INSTALL_TARGET_HOOKS += DUOSTORY_INSTALL_STATE
 
-# What DUOSTORY_POCKETSPHINX names: library, acoustic model, and grammars, which the board has no dictionary for.
+# What DUOSTORY_POCKETSPHINX names: library, grammars, and of the acoustic model what they need.
 ifeq ($(BR2_PACKAGE_DUOSTORY_EAR),y)
 DUOSTORY_DEPENDENCIES += pocketsphinx
 DUOSTORY_HEARING = $(TARGET_DIR)/usr/share/duostory/hearing
@@ -58,10 +58,10 @@ DUOSTORY_HEARING = $(TARGET_DIR)/usr/share/duostory/hearing
 define DUOSTORY_INSTALL_EAR
 	mkdir -p $(DUOSTORY_HEARING)
 	ln -sfn ../../../lib/libpocketsphinx.so $(DUOSTORY_HEARING)/libpocketsphinx.so
-	ln -sfn ../../pocketsphinx/model/en-us/en-us $(DUOSTORY_HEARING)/en-us
 	$(INSTALL) -D -m 0644 $(DUOSTORY_PKGDIR)/default \
 		$(TARGET_DIR)/etc/profile.d/duostory.sh
 	$(HOST_DIR)/bin/python3 $(@D)/scripts/grammar \
+		$(STAGING_DIR)/$(POCKETSPHINX_MODEL)/en-us \
 		$(STAGING_DIR)/$(POCKETSPHINX_MODEL)/cmudict-en-us.dict $(DUOSTORY_HEARING)
 endef
 DUOSTORY_POST_INSTALL_TARGET_HOOKS += DUOSTORY_INSTALL_EAR

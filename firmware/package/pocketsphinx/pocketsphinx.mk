@@ -14,28 +14,28 @@ POCKETSPHINX_BUILD_OPTS = --target pocketsphinx
 # -Os makes it 16 % slower than this on a C906, as predicted.
 POCKETSPHINX_CONF_OPTS = -DCMAKE_C_FLAGS="$(TARGET_CFLAGS) -O3"
 
+# For other packages, which take what a board needs of it.
+POCKETSPHINX_MODEL = usr/share/pocketsphinx/model/en-us
+POCKETSPHINX_MODEL_FILES = \
+	cmudict-en-us.dict \
+	en-us/feat.params \
+	en-us/mdef \
+	en-us/means \
+	en-us/noisedict \
+	en-us/sendump \
+	en-us/transition_matrices \
+	en-us/variances
+
 define POCKETSPHINX_INSTALL_STAGING_CMDS
 	cp -dpf $(@D)/buildroot-build/libpocketsphinx.so* $(STAGING_DIR)/usr/lib/
 	cp -rpf $(@D)/include/* $(@D)/buildroot-build/include/* $(STAGING_DIR)/usr/include/
-	$(INSTALL) -D -m 0644 $(@D)/model/en-us/cmudict-en-us.dict \
-		$(STAGING_DIR)/$(POCKETSPHINX_MODEL)/cmudict-en-us.dict
+	$(foreach file,$(POCKETSPHINX_MODEL_FILES), \
+		$(INSTALL) -D -m 0644 $(@D)/model/en-us/$(file) \
+			$(STAGING_DIR)/$(POCKETSPHINX_MODEL)/$(file)$(sep))
 endef
-
-POCKETSPHINX_MODEL = usr/share/pocketsphinx/model/en-us
-POCKETSPHINX_MODEL_FILES = \
-	feat.params \
-	mdef \
-	means \
-	noisedict \
-	sendump \
-	transition_matrices \
-	variances
 
 define POCKETSPHINX_INSTALL_TARGET_CMDS
 	cp -dpf $(@D)/buildroot-build/libpocketsphinx.so* $(TARGET_DIR)/usr/lib/
-	$(foreach file,$(POCKETSPHINX_MODEL_FILES), \
-		$(INSTALL) -D -m 0644 $(@D)/model/en-us/en-us/$(file) \
-			$(TARGET_DIR)/$(POCKETSPHINX_MODEL)/en-us/$(file)$(sep))
 endef
 
 $(eval $(cmake-package))
