@@ -42,7 +42,7 @@ _REST = "rest"  # the search for what is left after a refusal, or offered
 _PHONES = "phones"  # the search that takes any phones for what was said
 
 # A sentence may be so much less likely than mere phones; docs/hearing.md says how many are.
-_CERTAIN = -2.2
+_CERTAIN = -2.15
 
 
 class NoPocketsphinx(StoryError):

@@ -85,11 +85,12 @@ def test_wishes(recogniser):
 
 
 def test_of_two_subjects_both_are_heard(recogniser):
-    """Short sentences, of which with pocketsphinx's own limit for the ends of words hardly anything is left."""
-    wishes = {"a sun and a farm": ("sun", "farm"), "a cow and a doll": ("cow", "doll")}
-    heard = [(said, hear(recogniser, sounds.say(text, sounds.FIVE[voice]))[1]) for text, said in wishes.items()
+    """Short sentences, in which a word too few is easily missed."""
+    pairs = ("sun", "farm"), ("cow", "doll"), ("frog", "king"), ("cat", "moon"), ("pig", "ship"), ("bear", "boat"), ("bird", "tree")
+    heard = [(pair, hear(recogniser, sounds.say("a {} and a {}".format(*pair), sounds.FIVE[voice]))[1]) for pair in pairs
              for voice in ("en-us 160", "en-us 130", "en-us 200")]
-    assert sum(command is not None and command.subjects == said for said, command in heard) >= 4  # observed 5, and 1 with it
+    both = sum(command is not None and command.subjects == pair for pair, command in heard)
+    assert both >= 0.7 * len(heard)  # observed 0.81 to 0.86: the voices vary a little
 
 
 @pytest.mark.parametrize("text, kind", [("tell me a story", "surprise"), ("once more", "again"), ("stop it", "stop"),
@@ -118,12 +119,17 @@ def test_the_same_sound_as_another_wish(recogniser):
     assert hear(recogniser, sounds.say("stop"))[1].kind == "stop"
 
 
-@pytest.mark.parametrize("text", ["tell me a story about a ship and a dragon", "tell me a story about a dragon and a ship"])
-def test_of_two_subjects_one_may_have_been_right(recogniser, text):
-    """It is the one that is hard to take for something else."""
-    both, command = hear(recogniser, sounds.say(text))
-    other = recogniser.meaning(recogniser.reconsider(both, [command.subjects]).text)
-    assert {*command.subjects, *other.subjects} == {"dragon", "ship", "sheep"} and "dragon" in other.subjects
+def test_of_two_subjects_one_may_have_been_right(recogniser):
+    """So it mostly comes again, but never both."""
+    kept = []
+    for text in "a story about a ship and a dragon", "a story about a dragon and a cat", "a story about a robot and a sheep":
+        for voice in ("en-us 160", "en-us 130", "en-us 200"):
+            both, command = hear(recogniser, sounds.say(text, sounds.FIVE[voice]))
+            other = recogniser.meaning(recogniser.reconsider(both, [command.subjects]).text)
+            assert not {*command.subjects} <= {*other.subjects}
+            kept.append(bool({*command.subjects} & {*other.subjects}))
+            recogniser.use("wishes")
+    assert sum(kept) >= 0.7 * len(kept)  # observed 1
 
 
 def test_what_is_offered_is_understood_better(recogniser):
@@ -178,6 +184,7 @@ def test_other_sentences_start_no_story(recogniser):
 def test_both_ways_hear_the_same(library, monkeypatch):
     pytest.importorskip("pocketsphinx", reason="needs the package pocketsphinx")
     spoken = [sounds.say(text) for text in ("a funny kangaroo", "good night robot")]
+    monkeypatch.setenv("DUOSTORY_KERNEL", "scalar")  # the wheel has no other
     heard = []
     for folder in ("", str(library)):
         monkeypatch.setenv("DUOSTORY_POCKETSPHINX", folder)
