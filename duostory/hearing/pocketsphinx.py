@@ -26,8 +26,9 @@ _LOG = _SHIFT * math.log(1.0001)  # and they are to this base
 # than they are. With pocketsphinx's own beams, 1e-48, the search for high voices loses its way, and with its 7e-29 for the ends of
 # words many a right one is not left, so that nothing is heard or one subject of two. Six densities in place of its four, and
 # likelier silences, hear more (figures: docs/hearing.md).
-_SETTINGS = {"bestpath": 0, "allphone_ci": 1, "beam": 1e-50, "pbeam": 1e-50, "wbeam": 1e-36, "maxhmmpf": 800, "topn": 6,
+_SETTINGS = {"bestpath": 0, "allphone_ci": 1, "beam": 1e-50, "pbeam": 1e-50, "wbeam": 1e-36, "maxhmmpf": 800,
              "silprob": 0.1, "lw": 6.5, "warp_type": "inverse_linear", "warp_params": "1.1", "pl_weight": 6.0}
+_DENSITIES, _FREE_DENSITIES = 6, 5  # the latter where free wishes are heard as well, which take most of the time
 # For free wishes in their place, chosen by other sentences and voices; with pocketsphinx's lponlybeam, 7e-29, more words are lost
 # at their ends. Only their search looks at the next phones before a word goes on with one of them, but how much that counts,
 # pl_weight, is read when the decoder is opened: 6 instead of 3 saves a fifth of the work.
@@ -35,6 +36,9 @@ _FREE = {"lw": 8.0, "bestpath": 1, "fwdflat": 0, "beam": 1e-48, "pbeam": 1e-48, 
          "maxhmmpf": 1000, "maxwpf": 10, "latsize": 1000}
 _WEIGHT = 6.5  # of the grammar's probabilities against the sound
 _HEAD = 3 * 2 * RATE  # bytes, 3 s, of which the loudness and the room are known
+# Bytes, 0.6 s at the end, that are processed before all is searched, for what noise to remove from its beginning. As this is
+# without a search, pocketsphinx also makes room from then on for what may come after: without, it may abort there.
+_NOISE = 2 * RATE * 6 // 10
 _PIECE = 2 * RATE  # bytes that pocketsphinx is given at once: of more than 2.5 s it writes behind the end of a buffer
 _PACE = 3  # how much faster than the sound the search is at least
 _TRIES = 3  # searches for another wish in the same sound: two take about as long as the robot asks
@@ -99,6 +103,10 @@ class _Decoder(Protocol):
     def start(self, search: str, mean: str) -> None:
         """Begin an utterance, whose sounds are compared with that mean."""
 
+    def begin(self, search: str, pcm: bytes) -> None:
+        """Begin an utterance with all of it, though more may follow: as mean(), start() and feed(), but its spectra are
+        computed only once."""
+
     def feed(self, pcm: bytes) -> None: ...
 
     def finish(self) -> list[Segment]:
@@ -118,22 +126,22 @@ class _Library:
         with contextlib.suppress(ffi.error):  # a library without our change
             self.lib.ps_set_gemv(ffi.cast("ps_gemv_t *", engine.gemv()))
 
-    def decoder(self, model: Path, dictionary: Path, grammars: dict[str, Path]) -> _Decoder:
-        return _LibraryDecoder(self, model, dictionary, grammars)
+    def decoder(self, model: Path, dictionary: Path, grammars: dict[str, Path], densities: int) -> _Decoder:
+        return _LibraryDecoder(self, model, dictionary, grammars, densities)
 
     def endpointer(self) -> "_LibraryEndpointer":
         return _LibraryEndpointer(self)
 
 
 class _LibraryDecoder:
-    def __init__(self, library: _Library, model: Path, dictionary: Path, grammars: dict[str, Path]) -> None:
+    def __init__(self, library: _Library, model: Path, dictionary: Path, grammars: dict[str, Path], densities: int) -> None:
         self._ffi, self._lib = ffi, lib = library.ffi, library.lib
         config = ffi.gc(lib.ps_config_init(ffi.NULL), lib.ps_config_free)
         lib.ps_config_set_str(config, b"hmm", os.fsencode(model))
         lib.ps_config_set_str(config, b"dict", os.fsencode(dictionary))
         lib.ps_config_set_str(config, b"lm", ffi.NULL)
         lib.ps_config_set_str(config, b"loglevel", b"FATAL")
-        self._set(config, _SETTINGS)
+        self._set(config, {**_SETTINGS, "topn": densities})
         self._decoder = lib.ps_init(config)
         if not self._decoder:
             raise StoryError(f"pocketsphinx cannot read {model} or {dictionary}")
@@ -163,19 +171,27 @@ class _LibraryDecoder:
             setters[type(value)](config, name.encode(), value.encode() if isinstance(value, str) else value)
 
     def mean(self, pcm: bytes) -> str:
-        lib = self._lib
-        lib.ps_activate_search(self._decoder, _PHONES.encode())  # one that is there: add() may have replaced the last
-        lib.ps_reinit_feat(self._decoder, self._ffi.NULL)  # or what was heard before would count as well
-        lib.ps_start_utt(self._decoder)
+        self._anew(_PHONES)  # which is there: add() may have replaced the last search
         self._process(pcm, search=False, whole=True)
-        mean = self._ffi.string(lib.ps_get_cmn(self._decoder, 0)).decode()
+        mean = self._ffi.string(self._lib.ps_get_cmn(self._decoder, 0)).decode()
         self._process(pcm[: 4 * BLOCK], search=False, whole=True)  # in its place, so that nearly nothing is left to be searched
-        lib.ps_end_utt(self._decoder)
+        self._lib.ps_end_utt(self._decoder)
         return mean
 
     def start(self, search: str, mean: str) -> None:
         self._lib.ps_activate_search(self._decoder, search.encode())
         self._lib.ps_set_cmn(self._decoder, mean.encode())
+        self._lib.ps_start_utt(self._decoder)
+
+    def begin(self, search: str, pcm: bytes) -> None:
+        self._anew(search)
+        self._process(pcm[-_NOISE:], search=False, whole=True)
+        self._process(pcm, search=True, whole=True)
+
+    def _anew(self, search: str) -> None:
+        """Begin an utterance as if nothing had been heard before."""
+        self._lib.ps_activate_search(self._decoder, search.encode())
+        self._lib.ps_reinit_feat(self._decoder, self._ffi.NULL)
         self._lib.ps_start_utt(self._decoder)
 
     def feed(self, pcm: bytes) -> None:
@@ -221,19 +237,19 @@ class _Wheel:
     def __init__(self) -> None:
         import pocketsphinx  # noqa: F401
 
-    def decoder(self, model: Path, dictionary: Path, grammars: dict[str, Path]) -> _Decoder:
-        return _WheelDecoder(model, dictionary, grammars)
+    def decoder(self, model: Path, dictionary: Path, grammars: dict[str, Path], densities: int) -> _Decoder:
+        return _WheelDecoder(model, dictionary, grammars, densities)
 
     def endpointer(self) -> "_WheelEndpointer":
         return _WheelEndpointer()
 
 
 class _WheelDecoder:
-    def __init__(self, model: Path, dictionary: Path, grammars: dict[str, Path]) -> None:
+    def __init__(self, model: Path, dictionary: Path, grammars: dict[str, Path], densities: int) -> None:
         from pocketsphinx import Decoder
 
         try:
-            self._decoder = Decoder(hmm=str(model), dict=str(dictionary), lm=None, loglevel="FATAL", **_SETTINGS)
+            self._decoder = Decoder(hmm=str(model), dict=str(dictionary), lm=None, loglevel="FATAL", topn=densities, **_SETTINGS)
             for name, path in grammars.items():
                 self.add(name, path)
             self._decoder.add_allphone_file(_PHONES, None)
@@ -258,9 +274,7 @@ class _WheelDecoder:
             self._decoder.config[name] = value
 
     def mean(self, pcm: bytes) -> str:
-        self._decoder.activate_search(_PHONES)
-        self._decoder.reinit_feat()
-        self._decoder.start_utt()
+        self._anew(_PHONES)
         self._decoder.process_raw(pcm, True, True)
         mean = self._decoder.get_cmn()
         self._decoder.process_raw(pcm[: 4 * BLOCK], True, True)
@@ -270,6 +284,16 @@ class _WheelDecoder:
     def start(self, search: str, mean: str) -> None:
         self._decoder.activate_search(search)
         self._decoder.set_cmn(mean)
+        self._decoder.start_utt()
+
+    def begin(self, search: str, pcm: bytes) -> None:
+        self._anew(search)
+        self._decoder.process_raw(pcm[-_NOISE:], True, True)
+        self._decoder.process_raw(pcm, False, True)
+
+    def _anew(self, search: str) -> None:
+        self._decoder.activate_search(search)
+        self._decoder.reinit_feat()
         self._decoder.start_utt()
 
     def feed(self, pcm: bytes) -> None:
@@ -368,7 +392,8 @@ class Recogniser:
         self.meaning = heard.meaning
         self._folder = folder = _grammars(heard, data)
         self._decoder = library.decoder(data / "en-us", folder / ("free.dict" if free else "words.dict"),
-                                        {mode: folder / f"{mode}.fsg" for mode in MODES})
+                                        {mode: folder / f"{mode}.fsg" for mode in MODES},
+                                        _FREE_DENSITIES if free else _DENSITIES)
         if free:
             from duostory.hearing.free import FreeWords
 
@@ -451,13 +476,17 @@ class Recogniser:
 
     def _search(self, most: int) -> None:
         """Search on, in at most so many bytes."""
+        piece = bytes(self._pcm[self._at : self._at + most])
+        self._at += len(piece)
+        if self._mode == FREE and not self._searching:
+            self._searching = True
+            self._decoder.begin(FREE, piece)
+            return
         if not self._searching:
             self._mean = self._decoder.mean(bytes(self._pcm))
             self._decoder.start(self._mode, self._mean)
             self._searching = True
-        piece = bytes(self._pcm[self._at : self._at + most])
         self._feed(piece)
-        self._at += len(piece)
 
     def _feed(self, pcm: bytes) -> None:
         for at in range(0, len(pcm), _PIECE):

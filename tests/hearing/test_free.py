@@ -97,3 +97,16 @@ def test_the_other_modes_are_as_ever(recogniser):
     assert command.kind == "yes" and hypothesis.confident
     recogniser.use("wishes", without=[("dragon",)])
     assert hear(recogniser, sounds.say("tell me a story about a kangaroo"))[1].subjects == ("kangaroo",)
+
+
+def test_one_goes_on(recogniser):
+    """Behind a pause in which all before was searched: with more than that was."""
+    from tests.hearing import sounds
+
+    recogniser.use("free")
+    pcm = sounds.pcm(sounds.say("a sheep who was afraid of the thunder", sounds.FIVE["en-us 160"]))
+    recogniser.start()
+    recogniser.feed(pcm[:16000])
+    recogniser.catch_up()
+    recogniser.feed(pcm[16000:])
+    assert "thunder" in recogniser.finish().text
