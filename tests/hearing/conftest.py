@@ -1,13 +1,26 @@
-"""Somebody who speaks to the robot."""
+"""Somebody who speaks to the robot, and what it may hear with."""
 
+import subprocess
 import wave
 from array import array
+from pathlib import Path
 from random import Random
 
 import pytest
 
+from tests.conftest import ROOT
+
 NOISE = 30  # of 32767, of a quiet room; digitally clean sound is none that a microphone gives
 SPEAKER = "en-us+klatt2"  # not the robot's own voice, and one that the recogniser understands
+
+
+@pytest.fixture(scope="session")
+def library() -> Path:
+    """The folder with pocketsphinx's library, as on the board."""
+    built = subprocess.run([ROOT / "scripts" / "pocketsphinx"], capture_output=True, text=True)
+    if built.returncode:
+        pytest.skip(built.stderr.strip())
+    return Path(built.stdout.strip())
 
 
 @pytest.fixture(scope="session")

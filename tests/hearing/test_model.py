@@ -32,14 +32,6 @@ uint16_t dict2pid_internal(dict2pid_t *tables, int32_t word, int position);
 PHONES = 42
 
 
-@pytest.fixture(scope="module")
-def library() -> Path:
-    built = subprocess.run([ROOT / "scripts" / "pocketsphinx"], capture_output=True, text=True)
-    if built.returncode:
-        pytest.skip(built.stderr.strip())
-    return Path(built.stdout.strip())
-
-
 def made(library: Path, folder: Path, model: Path) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, ROOT / "scripts" / "grammar", model, library / "cmudict-en-us.dict", folder],
                           capture_output=True, text=True)

@@ -1,29 +1,17 @@
 """The real recogniser on real speech: what it understands, what it refuses, and the same by both ways to pocketsphinx."""
 
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from duostory import StoryError
 from duostory.engine import kernels
 from duostory.hearing import BLOCK, pocketsphinx
-from tests.conftest import ROOT
 
 np = pytest.importorskip("numpy")
 from tests.hearing import sounds  # noqa: E402 (needs numpy)
 from tests.hearing.table import OTHERS, hear, right  # noqa: E402
 from tests.hearing.wishes import drawn  # noqa: E402
-
-
-@pytest.fixture(scope="module")
-def library() -> Path:
-    """The folder with pocketsphinx's library, as on the board."""
-    built = subprocess.run([ROOT / "scripts" / "pocketsphinx"], capture_output=True, text=True)
-    if built.returncode:
-        pytest.skip(built.stderr.strip())
-    return Path(built.stdout.strip())
 
 
 @pytest.fixture(scope="module", params=["wheel", "library"])
