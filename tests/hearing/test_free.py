@@ -1,6 +1,5 @@
 """Free wishes: what is taken from a sentence, and a few sentences by the real recogniser."""
 
-
 import pytest
 
 from duostory.gate import open_gate
