@@ -73,12 +73,12 @@ def test_wishes(recogniser):
 
 
 def test_of_two_subjects_both_are_heard(recogniser):
-    """Short sentences, in which a word too few is easily missed."""
-    pairs = ("sun", "farm"), ("cow", "doll"), ("frog", "king"), ("cat", "moon"), ("pig", "ship"), ("bear", "boat"), ("bird", "tree")
+    """Short sentences, of which with pocketsphinx's own limit for the ends of words more is lost."""
+    pairs = ("snake", "bird"), ("sandwich", "gorilla"), ("goat", "car"), ("queen", "bird"), ("cow", "doll"), ("sun", "farm")
     heard = [(pair, hear(recogniser, sounds.say("a {} and a {}".format(*pair), sounds.FIVE[voice]))[1]) for pair in pairs
              for voice in ("en-us 160", "en-us 130", "en-us 200")]
     both = sum(command is not None and command.subjects == pair for pair, command in heard)
-    assert both >= 0.7 * len(heard)  # observed 0.81 to 0.86: the voices vary a little
+    assert both >= 14  # of 18; observed 15 and 16, as the voices vary a little, and 11 to 13 with it
 
 
 @pytest.mark.parametrize("text, kind", [("tell me a story", "surprise"), ("once more", "again"), ("stop it", "stop"),
