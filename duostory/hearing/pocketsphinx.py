@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 
 from duostory import StoryError, engine
 from duostory.hearing.grammar import FREE, MODES, Heard, Wish, lacking
+from duostory.hearing.pitch import warp_of
 from duostory.hearing.sources import BLOCK, RATE
 
 _HELP = (
@@ -22,12 +23,14 @@ _HELP = (
 _SHIFT = 1024  # pocketsphinx keeps the logarithms of sounds divided by this
 _LOG = _SHIFT * math.log(1.0001)  # and they are to this base
 # The best path through the lattice of words may be one that the grammar does not have, so the search's own is taken.
-# Children are shorter from lips to throat than the adults of the acoustic model, so frequencies are taken for a tenth lower
-# than they are. With pocketsphinx's own beams, 1e-48, the search for high voices loses its way, and with its 7e-29 for the ends of
-# words many a right one is not left, so that nothing is heard or one subject of two. Six densities in place of its four, and
-# likelier silences, hear more (figures: docs/hearing.md).
+# With pocketsphinx's own beams, 1e-48, the search for high voices loses its way, and with its 7e-29 for the ends of words many a
+# right one is not left, so that nothing is heard or one subject of two. Six densities in place of its four, and likelier
+# silences, hear more (figures: docs/hearing.md).
 _SETTINGS = {"bestpath": 0, "allphone_ci": 1, "beam": 1e-50, "pbeam": 1e-50, "wbeam": 1e-36, "maxhmmpf": 800,
-             "silprob": 0.1, "lw": 6.5, "warp_type": "inverse_linear", "warp_params": "1.1", "pl_weight": 6.0}
+             "silprob": 0.1, "lw": 6.5, "warp_type": "piecewise_linear", "warp_params": "1 0", "pl_weight": 6.0}
+# How much lower frequencies are taken, warp_params, is set for each voice. pocketsphinx ignores what it had before, though in
+# another decoder, so that each is opened with what is never set.
+_BEND = 5000  # Hz; from there to the highest there is frequencies are spread, or the highest filters would hear nothing
 _DENSITIES, _FREE_DENSITIES = 6, 5  # the latter where free wishes are heard as well, which take most of the time
 # For free wishes in their place, chosen by other sentences and voices; with pocketsphinx's lponlybeam, 7e-29, more words are lost
 # at their ends. Only their search looks at the next phones before a word goes on with one of them, but how much that counts,
@@ -35,10 +38,10 @@ _DENSITIES, _FREE_DENSITIES = 6, 5  # the latter where free wishes are heard as 
 _FREE = {"lw": 8.0, "bestpath": 1, "fwdflat": 0, "beam": 1e-48, "pbeam": 1e-48, "wbeam": 7e-29, "lponlybeam": 1e-34,
          "maxhmmpf": 1000, "maxwpf": 10, "latsize": 1000}
 _WEIGHT = 6.5  # of the grammar's probabilities against the sound
-_HEAD = 3 * 2 * RATE  # bytes, 3 s, of which the loudness and the room are known
-# Bytes, 0.6 s at the end, that are processed before all is searched, for what noise to remove from its beginning. As this is
-# without a search, pocketsphinx also makes room from then on for what may come after: without, it may abort there.
-_NOISE = 2 * RATE * 6 // 10
+_HEAD = 2 * RATE * 31 // 10  # bytes, 3.1 s, of which the loudness and the room are known
+_SILENCE = 2 * RATE // 5  # bytes, 0.2 s, of the silence at the end that nobody has to search
+# What twelve voices have as their mean, of espeak-ng and flite, but for the loudness; as if 0.5 s of it had been heard before.
+_USUAL, _USUAL_S = (-2, -3, 11, -7, -1, -3, -10, -5, -3, 3, -1, -2), 0.5
 _PIECE = 2 * RATE  # bytes that pocketsphinx is given at once: of more than 2.5 s it writes behind the end of a buffer
 _PACE = 3  # how much faster than the sound the search is at least
 _TRIES = 3  # searches for another wish in the same sound: two take about as long as the robot asks
@@ -46,7 +49,7 @@ _REST = "rest"  # the search for what is left after a refusal, or offered
 _PHONES = "phones"  # the search that takes any phones for what was said
 
 # A sentence may be so much less likely than mere phones; docs/hearing.md says how many are.
-_CERTAIN = -2.15
+_CERTAIN = -2.1
 
 
 class NoPocketsphinx(StoryError):
@@ -85,6 +88,10 @@ class Segment(NamedTuple):
     prior: float  # and of the word, by the grammar or the language model
 
 
+def _bent(warp: float) -> dict[str, str]:
+    return {"warp_params": f"{1 / warp:.3f} {_BEND}"}
+
+
 # ------------------------------------------------------------------------------------------ the library, in two guises
 
 
@@ -97,15 +104,12 @@ class _Decoder(Protocol):
     def add_language(self, name: str, path: Path) -> None:
         """Take the language model in that file as the search `name`."""
 
-    def mean(self, pcm: bytes) -> str:
-        """The mean spectrum of `pcm`, which depends on the loudness and the room. No utterance may have begun."""
+    def mean(self, pcm: bytes, warp: float) -> str:
+        """The mean spectrum of `pcm`, which depends on the loudness and the room. From now on frequencies are taken for so many
+        times lower than they are. No utterance may have begun."""
 
     def start(self, search: str, mean: str) -> None:
         """Begin an utterance, whose sounds are compared with that mean."""
-
-    def begin(self, search: str, pcm: bytes) -> None:
-        """Begin an utterance with all of it, though more may follow: as mean(), start() and feed(), but its spectra are
-        computed only once."""
 
     def feed(self, pcm: bytes) -> None: ...
 
@@ -170,8 +174,11 @@ class _LibraryDecoder:
         for name, value in settings.items():
             setters[type(value)](config, name.encode(), value.encode() if isinstance(value, str) else value)
 
-    def mean(self, pcm: bytes) -> str:
-        self._anew(_PHONES)  # which is there: add() may have replaced the last search
+    def mean(self, pcm: bytes, warp: float) -> str:
+        self._lib.ps_activate_search(self._decoder, _PHONES.encode())  # which is there: add() may have replaced the last one
+        self._set(self._lib.ps_get_config(self._decoder), _bent(warp))
+        self._lib.ps_reinit_feat(self._decoder, self._ffi.NULL)  # as if nothing had been heard before
+        self._lib.ps_start_utt(self._decoder)
         self._process(pcm, search=False, whole=True)
         mean = self._ffi.string(self._lib.ps_get_cmn(self._decoder, 0)).decode()
         self._process(pcm[: 4 * BLOCK], search=False, whole=True)  # in its place, so that nearly nothing is left to be searched
@@ -181,17 +188,6 @@ class _LibraryDecoder:
     def start(self, search: str, mean: str) -> None:
         self._lib.ps_activate_search(self._decoder, search.encode())
         self._lib.ps_set_cmn(self._decoder, mean.encode())
-        self._lib.ps_start_utt(self._decoder)
-
-    def begin(self, search: str, pcm: bytes) -> None:
-        self._anew(search)
-        self._process(pcm[-_NOISE:], search=False, whole=True)
-        self._process(pcm, search=True, whole=True)
-
-    def _anew(self, search: str) -> None:
-        """Begin an utterance as if nothing had been heard before."""
-        self._lib.ps_activate_search(self._decoder, search.encode())
-        self._lib.ps_reinit_feat(self._decoder, self._ffi.NULL)
         self._lib.ps_start_utt(self._decoder)
 
     def feed(self, pcm: bytes) -> None:
@@ -273,8 +269,11 @@ class _WheelDecoder:
         for name, value in settings.items():
             self._decoder.config[name] = value
 
-    def mean(self, pcm: bytes) -> str:
-        self._anew(_PHONES)
+    def mean(self, pcm: bytes, warp: float) -> str:
+        self._decoder.activate_search(_PHONES)
+        self._set(_bent(warp))
+        self._decoder.reinit_feat()
+        self._decoder.start_utt()
         self._decoder.process_raw(pcm, True, True)
         mean = self._decoder.get_cmn()
         self._decoder.process_raw(pcm[: 4 * BLOCK], True, True)
@@ -284,16 +283,6 @@ class _WheelDecoder:
     def start(self, search: str, mean: str) -> None:
         self._decoder.activate_search(search)
         self._decoder.set_cmn(mean)
-        self._decoder.start_utt()
-
-    def begin(self, search: str, pcm: bytes) -> None:
-        self._anew(search)
-        self._decoder.process_raw(pcm[-_NOISE:], True, True)
-        self._decoder.process_raw(pcm, False, True)
-
-    def _anew(self, search: str) -> None:
-        self._decoder.activate_search(search)
-        self._decoder.reinit_feat()
         self._decoder.start_utt()
 
     def feed(self, pcm: bytes) -> None:
@@ -373,9 +362,9 @@ class Recogniser:
     """Hears commands of one mode at a time, one of MODES, at first "wishes", or where it is opened for them "free" wishes.
 
     An utterance is start(), feed() any number of times, and finish(). It is understood while it is spoken, but not before the
-    first _HEAD is over: the loudness and the room are known only then, and to be without them costs as many errors as noise
-    does. The search is faster than the sound and catches up. Free wishes are understood when they are over: what begins a
-    phrase says too little of the room for them.
+    first _HEAD is over: the loudness, the room and the speaker's pitch are known only then, and to be without them costs as many
+    errors as noise does. The search is faster than the sound and catches up, also when one ceases before; who goes on after all
+    is searched anew.
     Raises NoPocketsphinx where there is none, StoryError where its data is damaged.
     """
 
@@ -447,17 +436,20 @@ class Recogniser:
         self._searching, self._at = False, 0
 
     def feed(self, pcm: bytes) -> None:
+        if self._searching and self._head < _HEAD:  # one goes on after a pause, before which too little was said: search anew
+            self._decoder.finish()
+            self._searching, self._at = False, 0
         self._pcm += pcm
-        if len(self._pcm) >= _HEAD and self._mode != FREE:
+        if len(self._pcm) >= _HEAD:
             self._search(_PACE * len(pcm))
 
     def catch_up(self) -> None:
-        """Search in all that was fed, as one has ceased to speak."""
-        if len(self._pcm) >= 2 * BLOCK:
-            self._search(len(self._pcm))
+        """Search in all that was fed, as one has ceased to speak, but for the end of the silence since."""
+        del self._pcm[max(self._at, len(self._pcm) - _SILENCE) :]
+        self._search_all()
 
     def finish(self) -> Hypothesis:
-        self.catch_up()
+        self._search_all()
         if not self._searching:
             return Hypothesis()
         found, pcm = self._decoder.finish(), bytes(self._pcm)
@@ -474,16 +466,17 @@ class Recogniser:
         likelihood = sum(segment.score + segment.prior for segment in found)
         return Hypothesis(text, likelihood, partial(self._judge, found, pcm, self._mean), pcm)
 
+    def _search_all(self) -> None:
+        if len(self._pcm) >= 2 * BLOCK:
+            self._search(len(self._pcm))
+
     def _search(self, most: int) -> None:
         """Search on, in at most so many bytes."""
         piece = bytes(self._pcm[self._at : self._at + most])
         self._at += len(piece)
-        if self._mode == FREE and not self._searching:
-            self._searching = True
-            self._decoder.begin(FREE, piece)
-            return
         if not self._searching:
-            self._mean = self._decoder.mean(bytes(self._pcm))
+            head, self._head = bytes(self._pcm), len(self._pcm)
+            self._mean = _steadied(self._decoder.mean(head, warp_of(head)), len(head) / (2 * RATE))
             self._decoder.start(self._mode, self._mean)
             self._searching = True
         self._feed(piece)
@@ -500,6 +493,13 @@ class Recogniser:
 
     def close(self) -> None:
         self._decoder.close()
+
+
+def _steadied(mean: str, seconds: float) -> str:
+    """The mean of so many seconds, and what is usual, together: the less was heard, the more hangs on the vowels in it."""
+    loudness, *others = map(float, mean.strip(",").split(","))
+    steady = ((seconds * each + _USUAL_S * usual) / (seconds + _USUAL_S) for each, usual in zip(others, _USUAL, strict=True))
+    return ",".join(f"{value:.4f}" for value in (loudness, *steady))
 
 
 class Endpointer:
