@@ -79,7 +79,7 @@ def test_two_wishes_one_after_another(machine, riscv_package, ear, tmp_path, spe
     assert [line for line in lines if "tok" not in line] == ["A story about a dragon. Yes?", "A story about a princess. Yes?"]
     most, *packages = memory.split()
     assert set(packages) == {"duostory", "_cffi_backend"}
-    assert float(most) < 40, told.stderr  # MB; seen: 35.6 when the recogniser is opened again, 32.3 in a story; QEMU 5.2 counts less
+    assert float(most) < 40, told.stderr  # MB; seen: 34.6 when the recogniser is opened again, 32.2 in a story; QEMU 5.2 counts less
 
 
 @pytest.mark.parametrize("machine", ["rv64gcv"], indirect=True)
@@ -90,4 +90,4 @@ def test_two_free_wishes(machine, riscv_package, ear, tmp_path, speaker, monkeyp
     *lines, _, memory = told.stderr.decode().splitlines()
     assert [line for line in lines if "tok" not in line] == [
         "A story about a dragon and his apple. Yes?", "A story about a rabbit and a frog. Yes?"]
-    assert float(memory.split()[0]) < 40, told.stderr  # MB; seen: 39.0 while it listens, 38.1 when the recogniser is opened again
+    assert float(memory.split()[0]) < 40, told.stderr  # MB; seen: 37.5 while it listens
