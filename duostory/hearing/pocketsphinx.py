@@ -38,7 +38,7 @@ _DENSITIES, _FREE_DENSITIES = 6, 5  # the latter where free wishes are heard as 
 _FREE = {"lw": 8.0, "bestpath": 1, "fwdflat": 0, "beam": 1e-48, "pbeam": 1e-48, "wbeam": 7e-29, "lponlybeam": 1e-34,
          "maxhmmpf": 1000, "maxwpf": 10, "latsize": 1000}
 _WEIGHT = 6.5  # of the grammar's probabilities against the sound
-_HEAD = 2 * RATE * 31 // 10  # bytes, 3.1 s, of which the loudness and the room are known
+_HEAD = 2 * RATE * 31 // 10  # bytes, 3.1 s, of which the loudness, the room and the pitch are known
 _SILENCE = 2 * RATE // 5  # bytes, 0.2 s, of the silence at the end that nobody has to search
 # What twelve voices have as their mean, of espeak-ng and flite, but for the loudness; as if 0.5 s of it had been heard before.
 _USUAL, _USUAL_S = (-2, -3, 11, -7, -1, -3, -10, -5, -3, 3, -1, -2), 0.5
@@ -63,7 +63,8 @@ class Hypothesis:
 
     `score` says how well it fits: how much likelier the sound is as these words than as any phones at all, a natural logarithm
     for each 10 ms, about 0 to -10; None without text, and for free wishes. `confident` is whether that is enough to go by.
-    These two take as long as the whole search did, the first time that one is asked for, and only while the recogniser is open.
+    These two take as long as the whole search did, the first time that one is asked for; that has to be before the recogniser
+    hears anything else.
     """
 
     def __init__(self, text: str = "", likelihood: float = -math.inf, judge: Callable[[], float] | None = None,

@@ -108,6 +108,7 @@ def wishes_table(recogniser: Recogniser, wishes, voices: dict, conditions) -> No
             mine = each[name] = Count()
             for number, (text, said) in enumerate(wishes):
                 first = hear(recogniser, spoil(sounds.say(text, voice), number))
+                first[0].confident  # has to be asked before anything else is heard
                 # Whoever is asked again does not say it exactly so again.
                 talked = converse(recogniser, first[0], lambda: spoil(sounds.say(text, slower(voice)), number + 1000), said)
                 for one in (count, mine):

@@ -79,7 +79,7 @@ def test_two_wishes_one_after_another(machine, riscv_package, ear, tmp_path, spe
     assert [line for line in lines if "tok" not in line] == ["A story about a dragon. Yes?", "A story about a princess. Yes?"]
     most, *packages = memory.split()
     assert set(packages) == {"duostory", "_cffi_backend"}
-    assert float(most) < 40, told.stderr  # MB; seen: 34.6 when the recogniser is opened again, 32.2 in a story; QEMU 5.2 counts less
+    assert float(most) < 40, told.stderr  # MB; seen: 34.6 when the recogniser opens again, 32.2 in a story; QEMU 5.2 counts less
 
 
 @pytest.mark.parametrize("machine", ["rv64gcv"], indirect=True)
