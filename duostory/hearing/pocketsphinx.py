@@ -36,7 +36,7 @@ _DENSITIES, _FREE_DENSITIES = 6, 5  # the latter where free wishes are heard as 
 # at their ends. Only their search looks at the next phones before a word goes on with one of them, but how much that counts,
 # pl_weight, is read when the decoder is opened: 6 instead of 3 saves a fifth of the work.
 _FREE = {"lw": 8.0, "bestpath": 1, "fwdflat": 0, "beam": 1e-48, "pbeam": 1e-48, "wbeam": 7e-29, "lponlybeam": 1e-34,
-         "maxhmmpf": 1000, "maxwpf": 10, "latsize": 1000}
+         "maxhmmpf": 550, "maxwpf": 10, "latsize": 1000}
 _WEIGHT = 6.5  # of the grammar's probabilities against the sound
 _HEAD = 2 * RATE * 31 // 10  # bytes, 3.1 s, of which the loudness, the room and the pitch are known
 _SILENCE = 2 * RATE // 5  # bytes, 0.2 s, of the silence at the end that nobody has to search

@@ -24,6 +24,11 @@ WISHES = [("tell me a story about a dragon", "yes"), ("a story about a little be
           ("i want a story about a rabbit", "yes"), ("once upon a time there was a frog", "yes"),
           ("a story about a princess", "yes"), ("tell me about a train", "no"), ("a pirate", "yes"),
           ("another story about an owl", "yes"), ("tell me a story about a monkey", "yes")]
+FREE_WISHES = [("tell me a story about a dragon who lost his apple", "yes"), ("a rabbit who ate too many carrots", "yes"),
+               ("a story about a pirate who was afraid of water", "yes"), ("an old man and his donkey", "no"),
+               ("tell me a story about a kitten that was stuck in a tree", "yes"), ("a queen with a golden crown", "yes"),
+               ("once upon a time there was a star that fell from the sky", "yes"), ("a monster under the bed", "yes"),
+               ("i want a story about a turtle who won a race", "no"), ("a girl who talked to flowers", "yes")]
 PARTS = 2
 RATE, BLOCK_S = 16000, 0.03
 ROOM_S = 1.2  # between two sentences, besides 0.6 s that belong to them
@@ -200,8 +205,8 @@ def ear(folder: Path) -> Path:
     return made
 
 
-def measure(simulate, folder: Path, mhz: float) -> None:
-    """Print the prediction; `simulate(command, environment)` reports one run."""
+def measure(simulate, folder: Path, mhz: float, *, free: bool = False) -> None:
+    """Print the prediction, of `free` or of listed wishes; `simulate(command, environment)` reports one run."""
     from tests.hearing import sounds
 
     program = Program(simulate, folder, mhz, DUOSTORY_POCKETSPHINX=str(ear(folder)))
@@ -209,9 +214,10 @@ def measure(simulate, folder: Path, mhz: float) -> None:
     def hear(part: int) -> list[tuple]:
         file = folder / f"said-{part}.wav"
         voices = itertools.islice(itertools.cycle(sounds.FIVE.values()), part, None, PARTS)
-        said = speak(file, WISHES[part::PARTS], voices)
+        said = speak(file, (FREE_WISHES if free else WISHES)[part::PARTS], voices)
         last = str(int(said[-1].end / BLOCK_S))
-        return said, program.run(PROBE, last, "--no-earcons", "-s", "1", "--mic-file", str(file), name=f"marks-{part}")
+        options = ["--no-earcons", "-s", "1", *(["--free"] if free else []), "--mic-file", str(file)]
+        return said, program.run(PROBE, last, *options, name=f"marks-{part}")
 
     program.run("from duostory import cli, teller\nfrom duostory.hearing import pocketsphinx, session, wake\nend()")  # compiles
     turns, silent, opened, stories = [], [], [], []
@@ -224,9 +230,10 @@ def measure(simulate, folder: Path, mhz: float) -> None:
             stories += [each.sounded - each.answered for each in found if each.sounded]
             at = {what: at for at, what, *_ in reversed(marks)}
             opened.append(at["/open"] - at["open"])
-    print(f"{'said':<34}{'heard':<34}  sound   work   rate  noticed  known  answer    sum")
+    wide = 1 + max(len(text) for each in turns for text in (each.said.text, each.heard))
+    print(f"{'said':<{wide}}{'heard':<{wide}}  sound   work   rate  noticed  known  answer    sum")
     for each in turns:
-        print(f"{each.said.text:<34}{each.heard:<34}{each.sound:7.2f}{each.work:7.2f}{rate([each]):7.3f}"
+        print(f"{each.said.text:<{wide}}{each.heard:<{wide}}{each.sound:7.2f}{each.work:7.2f}{rate([each]):7.3f}"
               f"{each.noticed:9.2f}{each.known:7.2f}{each.answered:8.2f}{each.answer:7.2f}")
     print(f"""
 Seconds predicted at {mhz:g} MHz: sound that the recogniser was given; the processor's work on it, all and for a second; from

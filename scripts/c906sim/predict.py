@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -123,7 +124,10 @@ def main() -> None:
     parser.add_argument("--functions", type=int, default=12, metavar="N", help="how many functions to list (12)")
     parser.add_argument("--first-word", action="store_true", help="instead, how long it takes from a wish to the first sound")
     parser.add_argument("--listen", action="store_true", help="instead, how long it takes to hear a wish, and to answer it")
+    parser.add_argument("--free", action="store_true", help="--listen: to free wishes")
     args = parser.parse_args()
+    if args.free and not args.listen:
+        parser.error("--free goes with --listen")
     if not takes_plugins():
         sys.exit(f"predict: {EMULATOR[0]} takes no plugins of this kind; use QEMU 7.2 or 8, as in Debian 12")
     parameters = BOARD | {name: float(value) for name, _, value in (s.partition("=") for s in args.set)}
@@ -135,8 +139,8 @@ def main() -> None:
             import listening
 
             plugin = build_plugin(folder)
-            (listening if args.listen else first_word).measure(
-                lambda command, environment: simulate(plugin, command, parameters, environment), folder, parameters["mhz"])
+            measure = partial(listening.measure, free=args.free) if args.listen else first_word.measure
+            measure(lambda command, environment: simulate(plugin, command, parameters, environment), folder, parameters["mhz"])
             return
         plugin, program = build_plugin(folder), build_program(folder, HERE / "tokens.c")
         models = args.model

@@ -85,9 +85,9 @@ def test_two_wishes_one_after_another(machine, riscv_package, ear, tmp_path, spe
 @pytest.mark.parametrize("machine", ["rv64gcv"], indirect=True)
 def test_two_free_wishes(machine, riscv_package, ear, tmp_path, speaker, monkeypatch):  # noqa: F811
     monkeypatch.setenv("DUOSTORY_POCKETSPHINX", str(ear))
-    file = speaker("tell me a story about a dragon who lost his apple", "yes", "a story about a rabbit and a frog", "yes")
-    told = run(machine, riscv_package, tmp_path, "-c", PROBE, "--free", "--mic-file", file, "--wav", "there.wav", "-n", "20")
+    file = speaker("a story about a monkey and his banana", "yes", "a story about a rabbit and a frog", "yes")
+    told = run(machine, riscv_package, tmp_path, "-c", PROBE, "--free", "--mic-file", file, "--wav", "there.wav", "-n", "40")
     *lines, _, memory = told.stderr.decode().splitlines()
     assert [line for line in lines if "tok" not in line] == [
-        "A story about a dragon and his apple. Yes?", "A story about a rabbit and a frog. Yes?"]
-    assert float(memory.split()[0]) < 40, told.stderr  # MB; seen: 37.5 while it listens
+        "A story about a monkey and his banana. Yes?", "A story about a rabbit and a frog. Yes?"]
+    assert float(memory.split()[0]) < 40, told.stderr  # MB; seen: 38.1 while it listens

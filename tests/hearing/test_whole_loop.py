@@ -245,10 +245,10 @@ def test_what_cannot_be_had_is_said_at_once(tmp_path, args, problem):
 
 
 def test_a_free_wish_is_told_after_a_yes_only(tmp_path, speaker):
-    wish, said = "a story about a dragon who lost his apple", "A story about a dragon and his apple. Yes?"
+    wish, said = "a story about a monkey and his banana", "A story about a monkey and his banana. Yes?"
     args = "--free", "--no-confirm", "--silent", "-s", "1", "-n", "40"
     result, lines = heard(tmp_path, "--mic-file", speaker(wish, "yes"), *args)
     assert lines == [said] and result.returncode == 0
-    assert result.stdout.decode().startswith("Once upon a time, there was a dragon and his apple")
+    assert result.stdout.decode().startswith("Once upon a time, there was a monkey and his banana")
     result, lines = heard(tmp_path, "--mic-file", speaker(wish), *args)
     assert lines[0] == said and result.returncode == 1 and not result.stdout
