@@ -19,9 +19,9 @@ typedef struct {
 /* What there is to say about how loud n samples are. */
 duo_level duo_level_of(const int16_t *samples, int n);
 
-/* How high the voice in n samples of 16 kHz is, in Hz: the median of what is voiced there, from 70 to 444, and
- * of what is higher half or a third. 0 where
- * less than 0.2 s are: silence, noise, whispering. By autocorrelation, of 40 of every 60 ms. */
+/* How high the voice in n samples of 16 kHz is, in Hz, from 70 to 444: the median of what is voiced there; 0 where less
+ * than 0.2 s are: silence, noise, whispering. What is higher is taken for an octave lower. By autocorrelation, of 40 of
+ * every 60 ms. */
 float duo_pitch_of(const int16_t *samples, int n);
 
 #endif

@@ -10,7 +10,7 @@ _UNKNOWN = 1.1
 
 
 def pitch_of(pcm: bytes) -> float:
-    """In Hz, 70 to 440, of samples of 16 bits at 16 kHz; 0 where nearly nothing is voiced."""
+    """In Hz, 70 to 444, of samples of 16 bits at 16 kHz; 0 where nearly nothing is voiced."""
     return lib.duo_pitch_of(ffi.from_buffer("int16_t[]", pcm), len(pcm) // 2)
 
 

@@ -28,8 +28,8 @@ _LOG = _SHIFT * math.log(1.0001)  # and they are to this base
 # silences, hear more (figures: docs/hearing.md).
 _SETTINGS = {"bestpath": 0, "allphone_ci": 1, "beam": 1e-50, "pbeam": 1e-50, "wbeam": 1e-36, "maxhmmpf": 800,
              "silprob": 0.1, "lw": 6.5, "warp_type": "piecewise_linear", "warp_params": "1 0", "pl_weight": 6.0}
-# How much lower frequencies are taken, warp_params, is set for each voice. pocketsphinx ignores what it had before, though in
-# another decoder, so that each is opened with what is never set.
+# How much lower frequencies are taken, warp_params, is set for each voice. pocketsphinx ignores what it had last, though that
+# was in another decoder, so each is opened with what is never set.
 _BEND = 5000  # Hz; from there to the highest there is frequencies are spread, or the highest filters would hear nothing
 _DENSITIES, _FREE_DENSITIES = 6, 5  # the latter where free wishes are heard as well, which take most of the time
 # For free wishes in their place, chosen by other sentences and voices; with pocketsphinx's lponlybeam, 7e-29, more words are lost
