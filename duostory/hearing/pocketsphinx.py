@@ -90,6 +90,7 @@ class Segment(NamedTuple):
 
 
 def _bent(warp: float) -> dict[str, str]:
+    """The setting that takes frequencies for so many times lower than they are, up to _BEND."""
     return {"warp_params": f"{1 / warp:.3f} {_BEND}"}
 
 
@@ -431,15 +432,18 @@ class Recogniser:
         return lacking([[self.heard.subject(thing.lower()) or thing for thing in wish] for wish in wishes])
 
     def start(self) -> None:
+        self._give_up()
+        self._pcm.clear()
+
+    def _give_up(self) -> None:
+        """End the search, if there is one; the next begins with the first sound."""
         if self._searching:
             self._decoder.finish()
-        self._pcm.clear()
         self._searching, self._at = False, 0
 
     def feed(self, pcm: bytes) -> None:
         if self._searching and self._head < _HEAD:  # one goes on after a pause, before which too little was said: search anew
-            self._decoder.finish()
-            self._searching, self._at = False, 0
+            self._give_up()
         self._pcm += pcm
         if len(self._pcm) >= _HEAD:
             self._search(_PACE * len(pcm))
